@@ -1,0 +1,60 @@
+# One gate for people and machines: `make check` is what CI runs before `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install demo test check lint types imports proto bench e2e lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## .venv with everything for development, the command at .venv/bin/injector
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "setting up .venv (about two minutes the first time)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $(STAMP)
+
+demo: install ## the main job, on a local Parameter Store: templates in, finished files out
+	@$(BIN)/python examples/demo.py
+
+test: install ## every test that needs no cluster
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: install lint types imports proto-check ## lint, types, import rules, generated code
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports --no-cache
+
+proto: install ## generate injector/_proto from proto/
+	$(BIN)/python tools/generate_proto.py
+
+.PHONY: proto-check
+proto-check: install
+	$(BIN)/python tools/generate_proto.py --check
+
+bench: install ## the measurements of docs/measurements.md
+	$(BIN)/python -m benchmarks
+
+e2e: install ## tests on a cluster node
+	@echo "make e2e: no cluster tests yet; they come with the charts" >&2; exit 2
+
+lock: install ## pin the dependencies anew, with hashes and without any registry's address
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --all-extras -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+
+clean: ## everything that make made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,49 @@
+"""The one contract between `resolve` and everything that has values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from injector.errors import InjectorError
+from injector.model.references import Reference, Value
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+Outcome = Value | InjectorError
+Answer = tuple[Reference, Outcome]
+
+
+class Limits(Struct, frozen=True):
+    """How a backend wants to be asked: references in one call, and calls at the same time."""
+
+    largest_batch: int = 1
+    most_in_flight: int = 64
+
+
+class Backend(Protocol):
+    """Answers for one prefix. One object serves many concurrent calls on one event loop."""
+
+    @property
+    def name(self) -> str:
+        """For messages: what it is and where it came from, e.g. `plugin demo (/plugins/demo/demo-linux-amd64)`."""
+        ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
+        """
+        Answers for `references` (at most `limits.largest_batch`), each once, in any order, as they come.
+
+        *timeout* is in seconds from now. A reference's own failure is an answer (ResolutionError, or PluginError
+        when the program failed). Raised errors (InjectorError) are of the whole call: they stand for every
+        reference that was not answered yet. Cancelling the iteration cancels the call.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Gives everything back: processes, sockets, files. May be called more than once. Never raises."""
+        ...

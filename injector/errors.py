@@ -1,0 +1,401 @@
+"""
+The one error tree. Every leaf has a stable code, an exit code, and room for a place and a remedy.
+
+    InjectorError
+    ├─ UsageError               2  flags that contradict each other
+    ├─ SettingsError            3  settings file, INJECTOR_* variable or flag
+    ├─ InputError               3  a template cannot be read
+    ├─ TemplateError            3  a token is written wrongly; always has a place
+    ├─ ResolutionError             a reference has no value
+    │  ├─ MissingError          4  the policy `on_missing` may forgive these
+    │  ├─ InvalidReference      3
+    │  ├─ UnavailableError      5  may go away by itself: `resolve` retries the retryable ones
+    │  └─ DeniedError           6
+    ├─ PluginError              7  the program that should have answered
+    ├─ OutputError              9  the result cannot be put where it belongs
+    └─ RunFailed                   several of the above, reported together
+
+Messages say what, where and what to do; they never hold a secret's value nor a backend's raw answer. Foreign
+exceptions that carry values (see research "reliability" 2.1) are dropped with `from None` where they are caught.
+"""
+
+from __future__ import annotations
+
+import copy
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+
+class ExitCode(IntEnum):
+    """The process's answer; documented in docs/exit-codes.md and stable."""
+
+    DONE = 0
+    DIFFERENT = 1
+    USAGE = 2
+    INVALID = 3
+    MISSING = 4
+    UNAVAILABLE = 5
+    DENIED = 6
+    PLUGIN = 7
+    CHECK = 8
+    OUTPUT = 9
+    STALE = 10
+
+
+# Several errors, one exit code: what no retry and no permission cures comes first.
+_PRECEDENCE = (
+    ExitCode.USAGE,
+    ExitCode.INVALID,
+    ExitCode.PLUGIN,
+    ExitCode.DENIED,
+    ExitCode.MISSING,
+    ExitCode.CHECK,
+    ExitCode.OUTPUT,
+    ExitCode.UNAVAILABLE,
+)
+
+
+class Place(NamedTuple):
+    """
+    Where in a template something is.
+
+    `line` and `column` count from 1, `column` in characters. `excerpt` is that line, cut to a window around the
+    place; the caret goes under `excerpt[caret : caret + length]`.
+    """
+
+    file: str
+    line: int
+    column: int
+    excerpt: str = ""
+    caret: int = 0
+    length: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class InjectorError(Exception):
+    """
+    Base of all errors that are meant for the user.
+
+    `str(error)` is the message alone. `hint` is what to do about it, `place` where it was found, `token` the token's
+    text without its value.
+    """
+
+    code: ClassVar[str] = "injector-error"
+    exit_code: ExitCode = ExitCode.INVALID
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, place: Place | None = None, token: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.place = place
+        self.token = token
+
+    def at(self, place: Place, *, token: str | None = None) -> Self:
+        """A copy of this error that knows its place: one failed fetch is reported at each of its tokens."""
+        located = copy.copy(self)
+        located.place = place
+        located.token = token
+        located.__cause__ = self.__cause__
+        return located
+
+
+class UsageError(InjectorError):
+    """The command line asks for something that cannot be."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+# ---------------------------------------------------------------------------------------------- settings and input
+
+
+class SettingsError(InjectorError):
+    """A settings file, an INJECTOR_* variable or a flag holds something unusable."""
+
+    code = "settings-invalid"
+    exit_code = ExitCode.INVALID
+
+
+class SettingsNotFound(SettingsError):
+    code = "settings-not-found"
+
+
+class UnknownSetting(SettingsError):
+    code = "settings-unknown-key"
+
+
+class PluginPathNotFound(SettingsError):
+    """A plugin path that was asked for by name does not exist."""
+
+    code = "plugin-path-not-found"
+
+
+class InputError(InjectorError):
+    """A template cannot be read."""
+
+    code = "input-unreadable"
+    exit_code = ExitCode.INVALID
+
+
+class InputNotFound(InputError):
+    code = "input-not-found"
+
+
+class InputLoop(InputError):
+    """Symbolic links of a template directory lead in a circle."""
+
+    code = "input-symlink-loop"
+
+
+class InputChanged(InputError):
+    """A mounted set of templates was replaced while it was being read; another attempt reads the new one."""
+
+    code = "input-changed"
+
+
+class InputCollision(InputError):
+    """Two templates would be written to one output."""
+
+    code = "input-collision"
+
+
+# -------------------------------------------------------------------------------------------------------- template
+
+
+class TemplateError(InjectorError):
+    """A template is not well formed. `place` is always set."""
+
+    code = "template-invalid"
+    exit_code = ExitCode.INVALID
+
+
+class EmptyPath(TemplateError):
+    code = "token-path-empty"
+
+
+class EmptyKeyPath(TemplateError):
+    code = "token-key-path-empty"
+
+
+class MetadataUnclosed(TemplateError):
+    code = "token-metadata-unclosed"
+
+
+class MetadataInvalid(TemplateError):
+    code = "token-metadata-invalid"
+
+
+class TokenUnclosed(TemplateError):
+    """A delimited token `{{ … }}` does not end on its line."""
+
+    code = "token-unclosed"
+
+
+class TokenNotText(TemplateError):
+    """A token holds bytes that are not UTF-8."""
+
+    code = "token-not-utf8"
+
+
+class VariableUnset(TemplateError):
+    """`--envsubst` met a variable that is unset or empty and has no default."""
+
+    code = "variable-unset"
+
+
+# ------------------------------------------------------------------------------------------------------ resolution
+
+
+class ResolutionError(InjectorError):
+    """
+    A reference has no value.
+
+    `retry_after` is the delay in seconds that the backend asked for, if it did.
+    """
+
+    code = "resolution-failed"
+    exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        place: Place | None = None,
+        token: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, place=place, token=token)
+        self.retry_after = retry_after
+
+
+class MissingError(ResolutionError):
+    """The store answered: there is no such thing. The policy `on_missing` decides what follows."""
+
+    exit_code = ExitCode.MISSING
+
+
+class ValueNotFound(MissingError):
+    code = "value-not-found"
+
+
+class KeyNotFound(MissingError):
+    code = "key-not-found"
+
+
+class KeyAmbiguous(MissingError):
+    code = "key-ambiguous"
+
+
+class NotStructured(MissingError):
+    """A key was asked of a value that is not JSON (or what else its backend says that it is)."""
+
+    code = "value-not-structured"
+
+
+class InvalidReference(ResolutionError):
+    """The backend cannot make sense of the path or the metadata; nothing was looked up."""
+
+    code = "reference-invalid"
+    exit_code = ExitCode.INVALID
+
+
+class UnavailableError(ResolutionError):
+    """The backend gave no answer. Nothing is known about the value."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class BackendUnavailable(UnavailableError):
+    code = "backend-unavailable"
+    retryable = True
+
+
+class Throttled(UnavailableError):
+    code = "backend-throttled"
+    retryable = True
+
+
+class CallTimeout(UnavailableError):
+    code = "backend-timeout"
+    retryable = True
+
+
+class DeadlineExceeded(UnavailableError):
+    """The whole run's time is up; this reference was not answered in it."""
+
+    code = "deadline-exceeded"
+
+
+class DeniedError(ResolutionError):
+    """The backend knows us, or does not want to, and says no."""
+
+    exit_code = ExitCode.DENIED
+
+
+class AccessDenied(DeniedError):
+    code = "access-denied"
+
+
+class CredentialsRefused(DeniedError):
+    """Credentials are missing, wrong or expired: nobody was identified."""
+
+    code = "credentials-refused"
+
+
+# --------------------------------------------------------------------------------------------------------- plugins
+
+
+class PluginError(InjectorError):
+    """A plugin cannot be used. The message names the plugin, its path and the cause."""
+
+    code = "plugin-failed"
+    exit_code = ExitCode.PLUGIN
+
+
+class PluginNotFound(PluginError):
+    code = "plugin-not-found"
+
+
+class PluginRefused(PluginError):
+    """A file is there, and may not or cannot be run: not executable, another platform, writable by others."""
+
+    code = "plugin-refused"
+
+
+class PluginStartFailed(PluginError):
+    """The program could not be executed, or ended before it said anything."""
+
+    code = "plugin-start-failed"
+
+
+class PluginStartTimeout(PluginError):
+    code = "plugin-start-timeout"
+
+
+class HandshakeFailed(PluginError):
+    """The program's first line is not a handshake that we can use."""
+
+    code = "plugin-handshake-failed"
+
+
+class PluginCrashed(PluginError):
+    """The plugin's process ended, or dropped its connection, while a call was under way."""
+
+    code = "plugin-crashed"
+
+
+class PluginAnswerInvalid(PluginError):
+    """The plugin answered with something that is no value: too large, or not what the protocol says."""
+
+    code = "plugin-answer-invalid"
+
+
+# ---------------------------------------------------------------------------------------------------------- output
+
+
+class OutputError(InjectorError):
+    """A result cannot be put where it belongs. What was there before is untouched."""
+
+    code = "output-unwritable"
+    exit_code = ExitCode.OUTPUT
+
+
+class OutputPartlyWritten(OutputError):
+    """The disk failed between two renames: the message names the files that have their new content already."""
+
+    code = "output-partly-written"
+
+
+class OutputOutsideRoot(OutputError):
+    """The path leads out of the output directory, by `..` or by a symbolic link."""
+
+    code = "output-outside-root"
+
+
+class RunFailed(InjectorError):
+    """
+    Several errors of one run, in the order of their places.
+
+    `exit_code` is that of the error which is hardest to cure: invalid input, then plugin, denial, missing value,
+    output, and last what may go away by itself.
+    """
+
+    code = "run-failed"
+
+    def __init__(self, errors: Iterable[InjectorError]) -> None:
+        self.errors = tuple(errors)
+        if not self.errors:
+            raise ValueError("RunFailed needs at least one error")
+        super().__init__(f"{len(self.errors)} error{'s' if len(self.errors) > 1 else ''}")
+        codes = {error.exit_code for error in self.errors}
+        self.exit_code = next((code for code in _PRECEDENCE if code in codes), self.errors[0].exit_code)

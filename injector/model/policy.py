@@ -1,0 +1,23 @@
+"""What a run does when a store has no such value or key."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class OnMissing(StrEnum):
+    """fail: report it · empty: write nothing · keep: leave the token's text · default: write the given text."""
+
+    FAIL = "fail"
+    EMPTY = "empty"
+    KEEP = "keep"
+    DEFAULT = "default"
+
+
+class MissingPolicy(Struct, frozen=True):
+    """The run's or the file's policy; a token's own `default=` and `optional=` go before it."""
+
+    on_missing: OnMissing = OnMissing.FAIL
+    default: str = ""

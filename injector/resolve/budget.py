@@ -1,0 +1,78 @@
+"""
+One call budget per backend and account: how many calls at once, and how many a second.
+
+Both are unlimited (up to the backend's own limit) until the service throttles. Then additive increase,
+multiplicative decrease, as TCP does: the rate falls to `DECREASE` of what was just achieved, all calls pause for
+what the service asked (or a jittered moment), and every second without throttling adds `INCREASE` calls a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DECREASE = 0.8  # mild: the measured rate is already what the service let through
+INCREASE = 1.0  # calls a second, each second
+SLOWEST = 0.5  # calls a second; below that a render would not end
+WINDOW_SECONDS = 1.0  # over which the achieved rate is measured
+
+
+class CallBudget:
+    """
+    Hands out permissions to call. Use one for each account.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._rate: float | None = None
+        self._next = 0.0
+        self._paused_until = 0.0
+        self._raised_at = 0.0
+        self._succeeded: deque[float] = deque()
+
+    async def acquire(self) -> None:
+        """Returns when the next call may go out."""
+        while (delay := self._reserve()) > 0:  # noqa: ASYNC110  # waits for a time, not for an event
+            await asyncio.sleep(delay)
+
+    def succeeded(self) -> None:
+        """A call was answered; the rate grows with time, not with calls, so that bursts do not race it up."""
+        now = self._clock()
+        self._succeeded.append(now)
+        self._forget(now)
+        if self._rate is not None:
+            self._rate += INCREASE * (now - self._raised_at)
+            self._raised_at = now
+
+    def throttled(self, pause: float) -> None:
+        """The service refused a call for being one too many; nothing goes out for *pause* seconds."""
+        now = self._clock()
+        self._forget(now)
+        if now >= self._paused_until:  # the answers of one burst count as one signal
+            achieved = len(self._succeeded) / WINDOW_SECONDS
+            self._rate = max(SLOWEST, DECREASE * (min(self._rate, achieved) if self._rate else achieved))
+        self._raised_at = now + pause
+        self._paused_until = max(self._paused_until, now + pause)
+
+    def _reserve(self) -> float:
+        """Seconds to wait before asking again; 0 means: go, and your slot is taken."""
+        now = self._clock()
+        if now < self._paused_until:
+            return self._paused_until - now
+        if self._rate is None:
+            return 0.0
+        if now < self._next:
+            return self._next - now
+        self._next = max(self._next, now - 1.0 / self._rate) + 1.0 / self._rate
+        return 0.0
+
+    def _forget(self, now: float) -> None:
+        while self._succeeded and self._succeeded[0] < now - WINDOW_SECONDS:
+            self._succeeded.popleft()

@@ -1,0 +1,229 @@
+"""
+Executes a plan: every account side by side, each with its own budget, all under one deadline.
+
+1. Each account's backend is opened; a slow or dead one delays nobody else.
+2. Its references go out in batches as large as the backend takes, as many at once as it bears.
+3. What comes back retryable goes out again after a pause, until the deadline or, for a backend that does not answer
+   at all, `MOST_ATTEMPTS`. Throttling has no such cap: it always ends.
+4. At the deadline everything still open is answered with DeadlineExceeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from injector.errors import DeadlineExceeded, InjectorError, PluginError, ResolutionError, Throttled
+from injector.resolve.budget import CallBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from injector.backends.contract import Backend, Outcome
+    from injector.model.references import Reference
+    from injector.plan.planner import Account, Plan
+    from injector.telemetry.logs import Log
+
+MOST_ATTEMPTS = 4  # 0.2 + 0.4 + 0.8 s of full-jitter pauses at most: bridges a restart, not an outage
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+
+
+class Limits(Struct, frozen=True):
+    """Of one run: seconds for all of it and for one call, and calls in flight for each account."""
+
+    deadline: float = 60.0
+    call_timeout: float = 30.0
+    concurrency: int = 64
+
+
+async def resolve(
+    plan: Plan,
+    open_backend: Callable[[Account], Awaitable[Backend]],
+    *,
+    limits: Limits,
+    log: Log,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[Reference, Outcome]:
+    """
+    A value or an error for every reference of *plan*. Raises nothing but cancellation.
+
+    *open_backend* gives the backend for an account, or raises the InjectorError that then stands for all of the
+    account's references. *progress* is called with (answered, all) after every answer.
+    """
+    answers: dict[Reference, Outcome] = {}
+    run = _Run(answers, len(plan), limits, log, progress)
+    tasks = [asyncio.create_task(run.account(account, refs, open_backend)) for account, refs in plan.fetches.items()]
+    if not tasks:
+        return answers
+    try:
+        _, late = await asyncio.wait(tasks, timeout=limits.deadline)
+        for task in late:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+    for reference in itertools.chain.from_iterable(plan.fetches.values()):
+        if reference not in answers:
+            answers[reference] = run.late(reference)
+    return answers
+
+
+class _Run:
+    """What the accounts of one run share."""
+
+    def __init__(
+        self,
+        answers: dict[Reference, Outcome],
+        total: int,
+        limits: Limits,
+        log: Log,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._answers = answers
+        self._total = total
+        self.limits = limits
+        self.log = log
+        self._progress = progress
+        self.last_errors: dict[Reference, InjectorError] = {}
+
+    async def account(
+        self, account: Account, references: Sequence[Reference], open_backend: Callable[[Account], Awaitable[Backend]]
+    ) -> None:
+        try:
+            backend = await open_backend(account)
+        except InjectorError as error:
+            for reference in references:
+                self.answer(reference, error)
+            return
+        await _Account(self, backend, references).run()
+
+    def late(self, reference: Reference) -> InjectorError:
+        """The error for a reference that the deadline overtook; tells what kept it waiting, if that is known."""
+        last = self.last_errors.get(reference)
+        if isinstance(last, Throttled):
+            return last
+        because = f"; the last attempt ended with: {last.message}" if last else ""
+        seconds = f"{self.limits.deadline:g} s"
+        return DeadlineExceeded(
+            f"{reference.prefix} gave no answer for {reference.path} within the run's {seconds}{because}",
+            hint="Raise --timeout, or find out what the backend is waiting for.",
+        )
+
+    def answer(self, reference: Reference, outcome: Outcome) -> None:
+        if not isinstance(outcome, InjectorError):
+            self.log.redactor.add(outcome.data.reveal())
+        self._answers[reference] = outcome
+        if self._progress is not None:
+            self._progress(len(self._answers), self._total)
+
+
+class _Account:
+    """One account's queue, its workers, and its budget."""
+
+    def __init__(self, run: _Run, backend: Backend, references: Sequence[Reference]) -> None:
+        self._run = run
+        self._backend = backend
+        self._open = len(references)
+        self._budget = CallBudget(time.monotonic)
+        # (not before, attempt, order, references): a heap, so that a pause of one batch holds up no other.
+        self._queue: list[tuple[float, int, int, list[Reference]]] = []
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+        size = max(1, backend.limits.largest_batch)
+        for start in range(0, len(references), size):
+            self._push(0.0, 1, list(references[start : start + size]))
+
+    async def run(self) -> None:
+        limit = min(self._run.limits.concurrency, self._backend.limits.most_in_flight, len(self._queue))
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(max(1, limit)):
+                workers.create_task(self._work())
+
+    async def _work(self) -> None:
+        while (batch := await self._next()) is not None:
+            attempt, references = batch
+            await self._budget.acquire()
+            await self._call(attempt, references)
+
+    async def _next(self) -> tuple[int, list[Reference]] | None:
+        """The next batch that is due, or None when every reference has its answer."""
+        while self._open:
+            delay = None
+            if self._queue:
+                delay = self._queue[0][0] - time.monotonic()
+                if delay <= 0:
+                    _, attempt, _, references = heapq.heappop(self._queue)
+                    return attempt, references
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        self._changed.set()
+        return None
+
+    async def _call(self, attempt: int, references: list[Reference]) -> None:
+        left = set(references)
+        again: list[Reference] = []
+        worst: ResolutionError | None = None
+        try:
+            async for reference, outcome in self._backend.fetch(references, timeout=self._run.limits.call_timeout):
+                left.discard(reference)
+                if isinstance(outcome, ResolutionError) and self._may_retry(outcome, attempt):
+                    again.append(reference)
+                    worst = outcome
+                    self._run.last_errors[reference] = outcome
+                else:
+                    self._settle(reference, outcome)
+        except InjectorError as error:
+            if isinstance(error, ResolutionError) and self._may_retry(error, attempt):
+                again.extend(left)
+                worst = error
+                self._run.last_errors.update(dict.fromkeys(left, error))
+            else:
+                for reference in left:
+                    self._settle(reference, error)
+        else:
+            for reference in left:
+                self._settle(reference, PluginError(f"{self._backend.name} did not answer for {reference}"))
+        if worst is not None:
+            self._retry(worst, attempt, again)
+        else:
+            self._budget.succeeded()
+
+    def _may_retry(self, error: ResolutionError, attempt: int) -> bool:
+        return error.retryable and (isinstance(error, Throttled) or attempt < MOST_ATTEMPTS)
+
+    def _retry(self, error: ResolutionError, attempt: int, references: list[Reference]) -> None:
+        ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
+        pause = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
+        if error.retry_after is not None:
+            pause += error.retry_after
+        if isinstance(error, Throttled):
+            self._budget.throttled(pause)
+        self._run.log.info(
+            "retry", backend=self._backend.name, reason=error.code, attempt=attempt, seconds=round(pause, 3)
+        )
+        self._push(time.monotonic() + pause, attempt + 1, references)
+
+    def _push(self, not_before: float, attempt: int, references: list[Reference]) -> None:
+        heapq.heappush(self._queue, (not_before, attempt, next(self._order), references))
+        self._changed.set()
+
+    def _settle(self, reference: Reference, outcome: Outcome) -> None:
+        self._open -= 1
+        self._run.answer(reference, outcome)
+        if not self._open:
+            self._changed.set()
