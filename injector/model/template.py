@@ -85,21 +85,21 @@ def _printable(text: str) -> str:
     )
 
 
-class Text(Struct, frozen=True):
+class Text(Struct, frozen=True, gc=False):
     """Bytes that are copied as they stand: `data[start:end]`."""
 
     start: int
     end: int
 
 
-class Escape(Struct, frozen=True):
+class Escape(Struct, frozen=True, gc=False):
     """A backslash that kept a token from being one: `data[start]` is dropped, `data[start + 1 : end]` is copied."""
 
     start: int
     end: int
 
 
-class Token(Struct, frozen=True):
+class Token(Struct, frozen=True, gc=False):
     """
     A reference inside a template; `data[start:end]` is replaced by its value.
 

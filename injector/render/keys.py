@@ -50,7 +50,7 @@ class Document:
         if len(matches) > 1:
             raise KeyAmbiguous(
                 f"the key `{keys}` matches {len(matches)} places of the value",
-                hint=f"Write the path from the root, such as `$.{keys.removeprefix('$.')}`, or more of it.",
+                hint=f"write the path from the root, such as `$.{keys.removeprefix('$.')}`, or more of it",
             )
         match = matches[0]
         return match.encode("utf-8", "surrogatepass") if isinstance(match, str) else to_json(match)
@@ -63,7 +63,7 @@ class Document:
         from_root = keys.startswith("$.")
         names = keys.removeprefix("$.").split(".")
         if not all(names):
-            raise InvalidReference(f"`{keys}` is not a key path", hint="Names are joined by single dots: `a.b.c`.")
+            raise InvalidReference(f"`{keys}` is not a key path", hint="names are joined by single dots: `a.b.c`")
         if from_root:
             return list(_walk(self._root, names))
         if not isinstance(self._root, (dict, list)):
@@ -100,9 +100,9 @@ class Document:
             if name not in self._index() and not name.isdigit():
                 close = difflib.get_close_matches(name, list(self._index())[:10_000], n=1)
                 if close:
-                    return f"Did you mean `{close[0]}` instead of `{name}`?"
-                return f"No object of the value has a member `{name}`. Names are matched exactly, upper and lower case."
-        return "Each name is there, but not below the one before it."
+                    return f"did you mean `{close[0]}` instead of `{name}`?"
+                return f"no object of the value has a member `{name}`; upper and lower case count"
+        return "each name is there, but not below the one before it"
 
 
 def _walk(node: Node, names: list[str]) -> Iterator[Node]:
@@ -129,6 +129,6 @@ def _jsonpath(root: Any, keys: str) -> list[Node]:
         found: list[Any] = jsonpath.findall(path, root)
     except (jsonpath.JSONPathError, RecursionError):
         raise InvalidReference(
-            f"`{keys}` is not a key path", hint="Key paths are names joined by dots, or JSONPath (RFC 9535)."
+            f"`{keys}` is not a key path", hint="key paths are names joined by dots, or JSONPath (RFC 9535)"
         ) from None
     return found

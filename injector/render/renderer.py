@@ -23,7 +23,8 @@ class Rendered(Struct, frozen=True):
     """
     A rendered template. `data` is the file; it is meaningless when there are `problems`.
 
-    `forgiven` are the missing values that the policy, or the token, let pass; each has its place.
+    `forgiven` are the missing values that the policy let pass; each has its place. Where the token itself said what to
+    do (`default=`, `optional=true`), there is nothing to tell.
     """
 
     data: Secret
@@ -67,7 +68,8 @@ class Renderer:
                             problems.append(located)
                         else:
                             parts.append(instead)
-                            forgiven.append(located)
+                            if piece.default is None and not piece.optional:
+                                forgiven.append(located)
         return Rendered(Secret(b"".join(parts)), tuple(problems), tuple(forgiven))
 
     def _value(self, token: Token) -> bytes:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 4  # 0.2 + 0.4 + 0.8 s of full-jitter pauses at most: bridges a restart, not an outage
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+TICK = 0.25
 
 
 class Limits(Struct, frozen=True):
@@ -55,20 +56,21 @@ async def resolve(
     A value or an error for every reference of *plan*. Raises nothing but cancellation.
 
     *open_backend* gives the backend for an account, or raises the InjectorError that then stands for all of the
-    account's references. *progress* is called with (answered, all) after every answer.
+    account's references. *progress* is called with (answered, all) after every answer, and every `TICK` seconds.
     """
     answers: dict[Reference, Outcome] = {}
     run = _Run(answers, len(plan), limits, log, progress)
     tasks = [asyncio.create_task(run.account(account, refs, open_backend)) for account, refs in plan.fetches.items()]
     if not tasks:
         return answers
+    ticker = asyncio.create_task(run.tick())
     try:
         _, late = await asyncio.wait(tasks, timeout=limits.deadline)
         for task in late:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     finally:
-        for task in tasks:
+        for task in [*tasks, ticker]:
             task.cancel()
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
@@ -108,6 +110,12 @@ class _Run:
             return
         await _Account(self, backend, references).run()
 
+    async def tick(self) -> None:
+        """Tells of progress while there is none, so that a bar shows that something is waited for."""
+        while self._progress is not None:
+            await asyncio.sleep(TICK)
+            self._progress(len(self._answers), self._total)
+
     def late(self, reference: Reference) -> InjectorError:
         """The error for a reference that the deadline overtook; tells what kept it waiting, if that is known."""
         last = self.last_errors.get(reference)
@@ -117,7 +125,7 @@ class _Run:
         seconds = f"{self.limits.deadline:g} s"
         return DeadlineExceeded(
             f"{reference.prefix} gave no answer for {reference.path} within the run's {seconds}{because}",
-            hint="Raise --timeout, or find out what the backend is waiting for.",
+            hint="raise --timeout, or find out what the backend is waiting for",
         )
 
     def answer(self, reference: Reference, outcome: Outcome) -> None:

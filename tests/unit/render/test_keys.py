@@ -70,7 +70,7 @@ def test_no_match_is_an_error_of_its_own(keys: str) -> None:
 def test_a_near_name_is_suggested_and_no_value_is() -> None:
     with pytest.raises(KeyNotFound) as caught:
         document('{"password": "hunter2-canary"}').select("pasword")
-    assert caught.value.hint == "Did you mean `password` instead of `pasword`?"
+    assert caught.value.hint == "did you mean `password` instead of `pasword`?"
     assert "canary" not in f"{caught.value} {caught.value.hint}"
 
 

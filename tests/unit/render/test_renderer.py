@@ -73,7 +73,7 @@ def test_the_policy_stands_in_for_a_missing_value_and_says_so(policy: MissingPol
 def test_a_tokens_own_default_goes_before_the_policy() -> None:
     text = "x=T:///a[default=own];y=T:///a[optional=true];"
     result = rendered(text, {"/a": ValueNotFound("no a")}, MissingPolicy(OnMissing.FAIL))
-    assert (result.data.reveal(), result.problems) == (b"x=own;y=;", ())
+    assert (result.data.reveal(), result.problems, result.forgiven) == (b"x=own;y=;", (), ())
 
 
 @pytest.mark.parametrize("policy", list(OnMissing))

@@ -1,0 +1,17 @@
+"""`python -m benchmarks [scanner|startup|render …]`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+ALL = ("scanner", "startup", "render")
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or ALL
+    sys.argv = sys.argv[:1]
+    for name in chosen:
+        if name not in ALL:
+            raise SystemExit(f"no benchmark {name}; there are {', '.join(ALL)}")
+        print(f"\n== {name}", flush=True)
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")

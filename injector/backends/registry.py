@@ -1,0 +1,125 @@
+"""
+Which backend answers for which prefix; opens each when it is first asked for, and closes all of them.
+
+Prefixes are, in this order: the built-ins (they cannot be taken over by a file on a plugin path), then what the
+plugin path and the installed packages have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from injector.backends import discovery
+from injector.errors import InvalidReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from injector.backends.contract import Backend
+    from injector.backends.discovery import SearchPath
+    from injector.telemetry.logs import Log
+
+BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
+
+
+class HostOptions(Struct, frozen=True):
+    """
+    How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
+    that plugins get beside the usual ones; `file_root` bounds FILE://.
+    """
+
+    start_timeout: float = 30.0
+    max_value_size: int = 16 * 1024 * 1024
+    pass_environment: tuple[str, ...] = ()
+    file_root: Path | None = None
+
+
+class Registry:
+    """
+    Opens backends, at most one for each account, and owns them until `close`.
+
+    Args:
+        search: where plugins are looked for.
+        options: see HostOptions.
+        environment: what ENV:// reads, and what plugins get an allow-listed part of.
+        log: where the plugins' own log lines go.
+    """
+
+    def __init__(self, search: SearchPath, options: HostOptions, *, environment: Mapping[str, str], log: Log) -> None:
+        self._search = search
+        self._options = options
+        self._environment = environment
+        self._log = log
+        self._opening: dict[tuple[str, str | None], asyncio.Task[Backend]] = {}
+
+    def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:
+        """
+        Every prefix that something installed answers for, as far as *candidates* need to be told apart.
+
+        *candidates* are the words that stand before a separator in the templates. Asking the installed packages is
+        dear, so it is done only when one of the words is not explained by what is known without.
+        """
+        known = BUILTIN_PREFIXES | discovery.prefixes(self._search)
+        if all(word.endswith(tuple(known)) for word in candidates):
+            return known
+        return known | discovery.distribution_prefixes()
+
+    async def open(self, prefix: str, connection: str | None = None) -> Backend:
+        """
+        The backend for *prefix*, started if it was not yet; several callers share one start.
+
+        Raises PluginError when there is none or it does not start, InvalidReference for an unknown connection.
+        """
+        if connection is not None:
+            raise InvalidReference(
+                f"there is no connection `{connection}`",
+                hint="leave connection= away to use the plugin's own credentials",
+            )
+        key = (prefix, connection)
+        task = self._opening.get(key)
+        if task is None:
+            task = self._opening[key] = asyncio.create_task(self._start(prefix))
+        # Shielded: the caller's deadline ends its wait, and the start is ended by `close`, which cleans up.
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Ends every backend and every start under way, side by side. May be called more than once."""
+        tasks, self._opening = list(self._opening.values()), {}
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+        started = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(backend.close() for backend in started if not isinstance(backend, BaseException)))
+
+    async def _start(self, prefix: str) -> Backend:
+        builtin = self._builtins().get(prefix)
+        if builtin is not None:
+            return builtin()
+        candidate = discovery.find(self._search, prefix)
+        from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
+
+        return await GoPluginBackend.start(
+            candidate,
+            log=self._log,
+            start_timeout=self._options.start_timeout,
+            environment=self._environment,
+            extra_variables=self._options.pass_environment,
+            max_value_bytes=self._options.max_value_size,
+        )
+
+    def _builtins(self) -> dict[str, Callable[[], Backend]]:
+        def environment() -> Backend:
+            from injector.backends.builtin.environment import EnvironmentBackend  # late: only if used
+
+            return EnvironmentBackend(self._environment)
+
+        def file() -> Backend:
+            from injector.backends.builtin.file import FileBackend  # late: only if used
+
+            return FileBackend(root=self._options.file_root, max_value_bytes=self._options.max_value_size)
+
+        return {"ENV": environment, "FILE": file}

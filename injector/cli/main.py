@@ -1,0 +1,160 @@
+"""
+The command `injector`: finds the sub-command, runs it, and turns what it raises into text and an exit code.
+
+Sub-commands are imported when they are asked for: `injector version` must not pay for gRPC.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+import injector
+from injector.cli import options
+from injector.errors import ExitCode, InjectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Name of the sub-command to the module that holds it (as `command`) and its short help. The help is repeated here so
+# that `injector --help` imports none of them; a test holds the two equal.
+COMMANDS = {
+    "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
+    "plugin": ("injector.cli.plugin", "See which plugins are found and which one answers for a prefix."),
+    "version": ("injector.cli.version", "Print the version and what it was built with."),
+    "completion": ("injector.cli.completion", "Print the completion script for a shell."),
+}
+
+EPILOG = """\b
+Exit codes:
+  0 done                        6 access denied
+  2 wrong usage                 7 a plugin failed
+  3 template/settings invalid   8 a rendered file failed its check
+  4 value or key missing        9 output not writable
+  5 backend unavailable        10 done with stale values
+"""
+
+# Not one of the documented answers: the program itself is wrong (EX_SOFTWARE of sysexits.h).
+INTERNAL_ERROR = 70
+
+
+COMPLETE_VARIABLE = "_INJECTOR_COMPLETE"  # set by the scripts that `injector completion` prints
+
+
+class LazyGroup(click.Group):
+    """A group whose members are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            import difflib  # late: only for a misspelt command
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if not close or ctx.resilient_parsing:
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(injector.__version__, prog_name="injector", message="%(prog)s %(version)s")
+def cli() -> None:
+    """
+    Puts secrets into config files: resolves tokens such as AWSPARAMSTR:///app/db|password in templates through
+    plugins, and writes the finished files.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `injector` with *argv* (default: the process's) and gives the exit code."""
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete  # late: only for the shell's Tab key
+
+        return shell_complete(cli, {}, "injector", COMPLETE_VARIABLE, instruction)
+    code = _run(argv)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    output_format = "text"
+    try:
+        with cli.make_context("injector", arguments) as context:
+            try:
+                answer = cli.invoke(context)
+            finally:
+                output_format = options.chosen_format(context)
+    except InjectorError as error:
+        return report(error, as_json=output_format == "json")
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        _silence_stdout()
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001  # the outermost border
+        return report_defect(error)
+    return answer if isinstance(answer, int) else 0
+
+
+def report(error: InjectorError, *, as_json: bool) -> int:
+    """Prints *error* to standard error, and gives its exit code."""
+    from injector.cli import diagnostics  # late: only when something went wrong
+    from injector.cli.terminal import use_color
+
+    if as_json:
+        click.echo(diagnostics.as_json(error), err=True)
+    else:
+        click.echo(diagnostics.as_text(error, color=use_color(sys.stderr)), err=True, color=True)
+    return int(error.exit_code)
+
+
+def report_defect(error: BaseException) -> int:
+    """
+    Tells of a fault of ours, without the error's text: it may hold a value that was being worked on.
+
+    The frames are files and lines of the program, never data.
+    """
+    import traceback  # late: only when we are wrong
+
+    frames = traceback.extract_tb(error.__traceback__)
+    click.echo(f"internal error: {type(error).__qualname__} (a fault of injector, please report it)", err=True)
+    for frame in frames[-12:]:
+        click.echo(f"  {os.path.relpath(frame.filename)}:{frame.lineno} in {frame.name}", err=True)
+    return INTERNAL_ERROR
+
+
+def _silence_stdout() -> None:
+    # The reader has gone (`injector … | head`): nothing may be written at exit either.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

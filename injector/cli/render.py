@@ -1,0 +1,158 @@
+"""`injector render`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from injector.cli import options
+from injector.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from injector.app.rendering import RenderedFile, RenderReport
+    from injector.errors import InjectorError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  injector render application.yml
+  injector render application.yml -o config/application.yml
+  injector render templates/ --output-dir config/
+  printf 'password=AWSPARAMSTR:///app/db/password\\n' | injector render -
+"""
+)
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE|DIR|-...")
+@click.option("-o", "--output", metavar="FILE", help="Write the one rendered file here; - is standard output.")
+@click.option(
+    "--output-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write below DIR, with the tree of the input directories; a trailing .tmpl, .tpl or .cm is dropped.",
+)
+@options.settings_options
+@options.output_format
+@options.verbosity
+def command(
+    inputs: tuple[str, ...],
+    output: str | None,
+    output_dir: Path | None,
+    output_format: str,
+    quiet: bool,  # noqa: FBT001  # click's way of a flag
+    verbose: int,
+    **flags: Any,
+) -> int:
+    """
+    Resolve the tokens of config templates and write the finished files.
+
+    Reads files, whole directories, or standard input (-). Writes to standard output, to one file (-o), or below a
+    directory (--output-dir). Files are written at once or not at all: when anything fails, what was there before is
+    untouched. New files are readable by their owner only (--mode).
+    """
+    import asyncio  # late: `injector --help` needs no event loop
+
+    started = time.monotonic()
+    if output is not None and output_dir is not None:
+        raise UsageError("--output and --output-dir exclude each other")
+    if inputs.count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
+    settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
+
+    from injector.app.build import render_once  # late: start-up
+    from injector.app.rendering import RenderRequest
+    from injector.cli.terminal import Progress
+
+    target = None if output is None or output == "-" else Path(output)
+    single = output_dir is None and not (target is None and output_format == "json")
+    request = RenderRequest(inputs, output=target, output_dir=output_dir, single=single)
+    with Progress("resolving", sys.stderr) as progress:
+        run = render_once(request, settings, environment=os.environ, log=log, progress=None if quiet else progress)
+        try:
+            report = asyncio.run(run)
+        except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now
+            return 128 + signal.SIGTERM
+    to_stdout = output_dir is None and request.output is None
+    if output_format == "json":
+        click.echo(json.dumps(_as_json(report, started, with_content=to_stdout), ensure_ascii=False))
+        return int(ExitCode.DONE)
+    if not quiet:
+        _print_warnings(report.forgiven)
+    if to_stdout:
+        _write_stdout(report.files)
+    elif not quiet:
+        click.echo(_summary(report, started), err=True)
+    return int(ExitCode.DONE)
+
+
+def _print_warnings(forgiven: Sequence[InjectorError]) -> None:
+    if forgiven:
+        from injector.cli import diagnostics  # late: most renders have none
+        from injector.cli.terminal import use_color
+
+        click.echo(diagnostics.warnings_as_text(forgiven, color=use_color(sys.stderr)), err=True, color=True)
+
+
+def _write_stdout(files: Sequence[RenderedFile]) -> None:
+    sys.stdout.flush()
+    for file in files:
+        left = memoryview(file.data.reveal())
+        while left:  # with PYTHONUNBUFFERED this is a raw file, which may take a part only
+            left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
+
+
+def _summary(report: RenderReport, started: float) -> str:
+    written = sum(file.changed for file in report.files)
+    unchanged = len(report.files) - written
+    parts = [f"rendered {_count(len(report.files), 'file')}", _count(report.tokens, "token")]
+    parts.append(_count(report.fetches, "fetch", "fetches"))
+    if unchanged:
+        parts.append(f"{unchanged} unchanged")
+    return f"{', '.join(parts)} in {time.monotonic() - started:.2f} s"
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _as_json(report: RenderReport, started: float, *, with_content: bool) -> dict[str, object]:
+    """The report as documented in docs/output-format.md. Content that is no UTF-8 comes as base64."""
+    files = []
+    for file in report.files:
+        entry: dict[str, object] = {"template": file.template, "tokens": file.tokens}
+        if with_content:
+            entry.update(_content(file.data.reveal()))
+        else:
+            entry.update(output=str(file.target), changed=file.changed)
+        files.append(entry)
+    return {
+        "schemaVersion": 1,
+        "files": files,
+        "tokens": report.tokens,
+        "fetches": report.fetches,
+        "warnings": [_warning(error) for error in report.forgiven],
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _content(data: bytes) -> dict[str, str]:
+    try:
+        return {"content": data.decode("utf-8"), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return {"content": base64.b64encode(data).decode("ascii"), "encoding": "base64"}
+
+
+def _warning(error: InjectorError) -> dict[str, object]:
+    from injector.cli import diagnostics  # late: most renders have none
+
+    return diagnostics.fields(error, "warning")

@@ -1,0 +1,66 @@
+"""Start-up is paid in every pod: what the command imports and starts is pinned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "grpc",
+    "google.protobuf",
+    "kubernetes",
+    "wasmtime",
+    "starlette",
+    "botocore",
+    "boto3",
+    "yaml",
+    "structlog",
+    "rich",
+}
+
+
+def modules_after(code: str, *, cwd: Path | None = None) -> set[str]:
+    """The modules of a fresh interpreter that ran *code*; -P keeps this directory out of it."""
+    script = f"{code}\nimport sys, json; print(json.dumps(sorted(sys.modules)), file=sys.__stderr__)"
+    command = [sys.executable, "-P", "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=cwd)
+    return set(json.loads(run.stderr.splitlines()[-1]))
+
+
+def test_the_command_imports_nothing_heavy() -> None:
+    assert not modules_after("import injector.cli.main") & (HEAVY | {"asyncio"})
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["render", "--help"], ["plugin", "list"]])
+def test_commands_that_need_no_backend_import_none(arguments: list[str]) -> None:
+    code = f"from injector.cli.main import main\nassert main({arguments!r}) == 0"
+    assert not modules_after(code) & HEAVY
+
+
+def test_a_render_without_plugins_does_without_grpc(tmp_path: Path) -> None:
+    (tmp_path / "template").write_text("a=ENV://DEMO")
+    code = (
+        "import os; os.environ['DEMO'] = 'x'\n"
+        "from injector.cli.main import main\nassert main(['render', 'template']) == 0"
+    )
+    assert not modules_after(code, cwd=tmp_path) & HEAVY
+
+
+def test_version_starts_no_thread_and_no_process() -> None:
+    script = (
+        "import threading, os\n"
+        "started = []\n"
+        "original = threading.Thread.start\n"
+        "threading.Thread.start = lambda self: (started.append(self.name), original(self))[1]\n"
+        "from injector.cli.main import main\n"
+        "assert main(['version']) == 0\n"
+        "assert started == [] and threading.active_count() == 1, started\n"
+        "assert len(os.listdir('/proc/self/task')) == 1, 'a native thread'\n"
+        "assert open('/proc/self/task/%d/children' % os.getpid()).read() == ''\n"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
