@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+# Before anything imports grpc: its fork handlers can abort a child between fork and exec (see goplugin/transport.py).
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -86,13 +86,10 @@ async def render(
     """
     from injector.resolve.resolver import Limits, resolve  # late: a template without tokens needs no event loop
 
-    files = sources.collect(request.inputs, output_dir=request.output_dir)
-    if request.single and len(files) != 1:
-        raise UsageError(
-            f"there are {len(files)} templates, and the output is one file",
-            hint="give --output-dir DIR to write each to a file of its own",
-        )
-    templates = scan_all(files, settings, registry, environment=environment)
+    read = sources.gather(request.inputs, output_dir=request.output_dir, warn=log.warning)
+    files = tuple(file for file, _ in read)
+    _refuse_several_for_one(request, files)
+    templates = scan_all([source for _, source in read], settings, registry, environment=environment)
     plan = make_plan(templates)
     log.info("planned", templates=len(templates), tokens=plan.tokens, fetches=len(plan))
 
@@ -106,37 +103,31 @@ async def render(
     return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan))
 
 
+def _refuse_several_for_one(request: RenderRequest, files: Sequence[sources.TemplateFile]) -> None:
+    if request.single and len(files) != 1:
+        raise UsageError(
+            f"there are {len(files)} templates, and the output is one file",
+            hint="give --output-dir DIR to write each to a file of its own",
+        )
+
+
 def scan_all(
-    files: Sequence[sources.TemplateFile],
-    settings: Settings,
-    registry: Registry,
-    *,
-    environment: Mapping[str, str],
+    read: Sequence[Source], settings: Settings, registry: Registry, *, environment: Mapping[str, str]
 ) -> tuple[Template, ...]:
-    """Reads and scans *files*; raises RunFailed with every error of every file."""
+    """Scans *read*, after substitution where asked; raises RunFailed with every error of every one of them."""
     problems: list[InjectorError] = []
-    read: list[Source] = []
-    for file in files:
-        try:
-            read.append(_source(file, settings, environment, problems))
-        except InjectorError as error:
-            problems.append(error)
-    templates = tuple(scan(source, grammar) for source, grammar in _with_grammars(read, settings, registry))
+    substituted: list[Source] = []
+    for source in read:
+        if settings.for_file(source.name).envsubst:
+            source, unset = substitute(source, environment)
+            problems.extend(unset)
+        substituted.append(source)
+    templates = tuple(scan(source, grammar) for source, grammar in _with_grammars(substituted, settings, registry))
     for template in templates:
         problems.extend(template.problems)
     if problems:
         raise RunFailed(problems)
     return templates
-
-
-def _source(
-    file: sources.TemplateFile, settings: Settings, environment: Mapping[str, str], problems: list[InjectorError]
-) -> Source:
-    source = sources.read(file)
-    if settings.for_file(file.name).envsubst:
-        source, unset = substitute(source, environment)
-        problems.extend(unset)
-    return source
 
 
 def _with_grammars(read: Sequence[Source], settings: Settings, registry: Registry) -> Sequence[tuple[Source, Grammar]]:

@@ -17,9 +17,13 @@ from injector.errors import NotStructured
 from injector.model.references import DocumentFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from injector.model.secret import Secret
 
 Node = dict[str, Any] | list[Any] | str | bool | Decimal | None
+
+_DEEPEST = 500
 
 # YAML 1.2's core schema, so that 012, 12:30 and 2024-01-01 stay the text that they are.
 _YAML_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$")
@@ -85,10 +89,22 @@ def _parse_yaml(text: str) -> Node:
 
     Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _number(loader.construct_scalar(node)))
     try:
+        _refuse_depth(yaml.parse(text, Loader=Loader))
         node = yaml.load(text, Loader=Loader)  # noqa: S506  # a SafeLoader with fewer types
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         raise NotStructured("the value is not YAML, so it has no keys") from None
     return _with_text_keys(node)
+
+
+def _refuse_depth(events: Iterable[Any]) -> None:
+    from yaml.events import CollectionEndEvent, CollectionStartEvent  # late: start-up
+
+    # PyYAML composes on the C stack without a limit of its own: 30,000 brackets would end the process.
+    depth = 0
+    for event in events:
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
 
 
 def _with_text_keys(root: Any) -> Node:

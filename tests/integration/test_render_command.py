@@ -90,6 +90,11 @@ def test_several_templates_need_a_directory(injector, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_standard_input_needs_a_file_of_its_own(injector, tmp_path: Path) -> None:
+    done = injector("render", "-", "--output-dir", "out", stdin=b"x")
+    assert (done.returncode, b"--output" in done.stderr) == (2, True)
+
+
 def test_the_same_file_as_input_and_output_is_safe(injector, tmp_path: Path) -> None:
     file = tmp_path / "same"
     file.write_text("pw=ENV://DB_PASSWORD ENV://NOPE")

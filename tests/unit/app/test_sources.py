@@ -142,9 +142,9 @@ def test_all_that_is_wrong_with_all_inputs_is_told_together(tmp_path):
         ("InputNotFound", f"{tmp_path}/dangling is a symbolic link to nothing"),
         ("InputError", f"the file {tmp_path}/d/fine/below cannot be read: Not a directory"),
         ("InputError", f"{tmp_path}/nul\N{REPLACEMENT CHARACTER} is not a path"),
-        ("InputError", "standard input has no name below an output directory"),
-        ("InputError", "standard input has no name below an output directory"),
-        ("InputError", "standard input (-) can be read only once"),
+        ("UsageError", "standard input has no name below an output directory"),
+        ("UsageError", "standard input has no name below an output directory"),
+        ("UsageError", "standard input (-) can be read only once"),
     ]
 
 

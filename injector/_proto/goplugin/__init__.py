@@ -1,0 +1,1 @@
+"""Messages of HashiCorp go-plugin: controller, stdio, broker."""

@@ -1,0 +1,1 @@
+"""Version 1, as in grpcio-health-checking."""

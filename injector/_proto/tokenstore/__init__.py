@@ -1,0 +1,1 @@
+"""Messages between a host and a store of tokens."""

@@ -1,0 +1,1 @@
+"""Protocol 1: configmanager's."""

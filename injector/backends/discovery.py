@@ -1,0 +1,283 @@
+"""
+Where plugins are found: a listing of directories and of the distribution's entry points. Nothing is run or kept.
+
+For prefix AWSPARAMSTR on linux/amd64 the file is `awsparamstr/awsparamstr-linux-amd64`, for a WASM module
+`awsparamstr/awsparamstr.wasm`, in the first place that has it. A file that is there and may not or cannot be run is
+refused with its reason; the search does not go on behind it, or a broken installation would quietly be answered by
+another program.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from injector.backends.executables import HEADER_BYTES, Platform, recognise, this_platform
+from injector.errors import PluginNotFound, PluginPathNotFound, PluginRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+ENTRY_POINT_GROUP = "injector.plugins"
+_PREFIX = re.compile(r"[A-Z][A-Z0-9_]*")
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Kind(StrEnum):
+    """goplugin: a program file · wasm: a module · distribution: a Python module that came with an installed package."""
+
+    GOPLUGIN = "goplugin"
+    WASM = "wasm"
+    DISTRIBUTION = "distribution"
+
+
+class SearchPlace(Struct, frozen=True):
+    """A directory of plugin folders, and why it is looked into."""
+
+    directory: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.directory} ({self.reason})"
+
+
+class SearchPath(Struct, frozen=True):
+    """The places in the order in which they are asked; the distribution's plugins come after them."""
+
+    places: tuple[SearchPlace, ...]
+    platform: Platform
+
+    @classmethod
+    def from_environment(
+        cls, explicit: Sequence[Path] | None, env: Mapping[str, str], cwd: Path, home: Path | None
+    ) -> SearchPath:
+        """
+        The search path of a run.
+
+        Args:
+            explicit: the directories that were asked for by `--plugin-path` or INJECTOR_PLUGIN_PATH; when given,
+                no other directory is looked into. Relative ones start at *cwd*.
+            env: CONFIGMANAGER_DIR is read from it.
+            cwd: the current directory.
+            home: the user's home directory; None when there is none, as in many containers.
+
+        Raises:
+            PluginPathNotFound: an explicit path is not a directory.
+        """
+        if explicit:
+            places = [SearchPlace(_existing(cwd / path), "plugin path") for path in explicit]
+        else:
+            inner = Path(".configmanager", "plugins")
+            places = [SearchPlace(cwd / inner, "current directory")]
+            if env.get("CONFIGMANAGER_DIR"):
+                places.insert(0, SearchPlace(cwd / env["CONFIGMANAGER_DIR"] / inner, "$CONFIGMANAGER_DIR"))
+            if home is not None:
+                places.append(SearchPlace(home / inner, "home directory"))
+        return cls(places=tuple(places), platform=this_platform())
+
+
+def _existing(directory: Path) -> Path:
+    if not directory.is_dir():
+        raise PluginPathNotFound(
+            f"plugin path {directory} is not a directory",
+            hint="create it, or correct --plugin-path / INJECTOR_PLUGIN_PATH",
+        )
+    return directory
+
+
+class Candidate(Struct, frozen=True):
+    """
+    A plugin that was found.
+
+    `argv` is what starts it; empty for a WASM module. `location` is its file, or the command for a plugin of the
+    distribution. `refusal` says why it is not run. `loses_to` is the location of the candidate that is used instead.
+    """
+
+    prefix: str
+    kind: Kind
+    location: str
+    argv: tuple[str, ...]
+    origin: str
+    refusal: PluginRefused | None = None
+    loses_to: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The prefix as plugins write it: in lower case."""
+        return self.prefix.lower()
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} ({self.location})"
+
+
+def find(search: SearchPath, prefix: str) -> Candidate:
+    """
+    The plugin that answers for *prefix*.
+
+    Raises:
+        PluginRefused: the first one found may not or cannot be run, or there are only files for other platforms.
+        PluginNotFound: there is none; the hint lists the file's name and every place.
+    """
+    for candidate in _candidates(search, prefix):
+        if candidate.refusal is not None:
+            raise candidate.refusal
+        return candidate
+    elsewhere = _foreign_files(search, prefix)
+    if elsewhere:
+        raise _refused_as_foreign(prefix, elsewhere, search.platform)
+    raise _not_found(search, prefix)
+
+
+def discover(search: SearchPath) -> tuple[Candidate, ...]:
+    """
+    Every candidate, by prefix and in the order of the search: for people to look at.
+
+    The first of a prefix is the one that is used, or that is reported when it is refused; the others have `loses_to`.
+    """
+    found: list[Candidate] = []
+    for prefix in sorted(prefixes(search) | distribution_prefixes()):
+        candidates = list(_candidates(search, prefix))
+        elsewhere = _foreign_files(search, prefix)
+        if not candidates and elsewhere:
+            refusal = _refused_as_foreign(prefix, elsewhere, search.platform)
+            where = str(elsewhere[0].parent.parent)
+            found.append(Candidate(prefix, Kind.GOPLUGIN, str(elsewhere[0]), (), where, refusal))
+        found += candidates[:1]
+        found += [replace(candidate, loses_to=candidates[0].location) for candidate in candidates[1:]]
+    return tuple(found)
+
+
+def prefixes(search: SearchPath) -> frozenset[str]:
+    """The prefixes for which a folder exists in the search path. A directory that cannot be listed has none."""
+    return frozenset(name.upper() for place in search.places for name in _folders(place.directory))
+
+
+def distribution_prefixes() -> frozenset[str]:
+    """The prefixes of the plugins that installed packages bring (entry points, group `injector.plugins`)."""
+    return frozenset(_distribution_modules())
+
+
+def _folders(directory: Path) -> Iterator[str]:
+    try:
+        entries = list(directory.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name == entry.name.lower() and _PREFIX.fullmatch(entry.name.upper()) and entry.is_dir():
+            yield entry.name
+
+
+def _candidates(search: SearchPath, prefix: str) -> Iterator[Candidate]:
+    for place in search.places:
+        yield from _in_place(place, prefix, search.platform)
+    module = _distribution_modules().get(prefix)
+    if module is not None:
+        # -P: the current directory is no place to import from, whatever file of that name lies in it.
+        argv = (sys.executable, "-P", "-m", module)
+        yield Candidate(prefix, Kind.DISTRIBUTION, f"python -m {module}", argv, "installed package")
+
+
+def _distribution_modules() -> dict[str, str]:
+    import importlib.metadata  # late: start-up
+
+    entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {entry.name.upper(): entry.value for entry in entries if _PREFIX.fullmatch(entry.name.upper())}
+
+
+def _in_place(place: SearchPlace, prefix: str, platform: Platform) -> Iterator[Candidate]:
+    name = prefix.lower()
+    program = place.directory / name / f"{name}-{platform.file_suffix}"
+    if _is_there(program):
+        refusal = _program_refusal(name, program, platform)
+        yield Candidate(prefix, Kind.GOPLUGIN, str(program), (str(program),), str(place), refusal)
+    module = place.directory / name / f"{name}.wasm"
+    if _is_there(module):
+        refusal = PluginRefused(
+            f"plugin {name} ({module}) is a WASM module, and this version of injector has no WASM host",
+            hint=f"install the program {program.name} beside it",
+        )
+        yield Candidate(prefix, Kind.WASM, str(module), (), str(place), refusal)
+
+
+def _is_there(path: Path) -> bool:
+    # lstat: a dangling link was put there by somebody and is refused, not overlooked.
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _program_refusal(name: str, path: Path, platform: Platform) -> PluginRefused | None:
+    try:
+        reason, hint = _reason_against(path, platform)
+    except OSError as error:
+        reason, hint = f"cannot be looked at: {error.strerror}", "make the file and its folder readable for this user"
+    return PluginRefused(f"plugin {name} ({path}) is refused: it {reason}", hint=hint) if reason else None
+
+
+def _reason_against(path: Path, platform: Platform) -> tuple[str, str]:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file", "put the plugin's program there"
+    if not status.st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
+        return "is not executable", f"chmod 0755 {path}"
+    if status.st_mode & _WRITABLE_BY_OTHERS:
+        return "may be written by others than its owner", f"chmod go-w {path}"
+    for folder in {path.parent, path.resolve().parent}:
+        mode = folder.stat().st_mode
+        if mode & _WRITABLE_BY_OTHERS and not mode & stat.S_ISVTX:
+            return f"lies in {folder}, which may be written by others than its owner", f"chmod go-w {folder}"
+    return _foreign_format(path, platform)
+
+
+def _foreign_format(path: Path, platform: Platform) -> tuple[str, str]:
+    try:
+        with path.open("rb") as file:
+            program = recognise(file.read(HEADER_BYTES))
+    except PermissionError:
+        return "", ""  # executable and not readable: the system can run it, and will tell what it is
+    if program is None or program.runs_on(platform):
+        return "", ""
+    return f"is a {program}, and this is {platform}", f"install the plugin's {platform} build"
+
+
+def _foreign_files(search: SearchPath, prefix: str) -> list[Path]:
+    name = prefix.lower()
+    plugin_file = re.compile(rf"{name}-[a-z0-9]+-[a-z0-9]+(\.exe)?")
+    found: list[Path] = []
+    for place in search.places:
+        try:
+            found += sorted(path for path in (place.directory / name).iterdir() if plugin_file.fullmatch(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def _refused_as_foreign(prefix: str, files: list[Path], platform: Platform) -> PluginRefused:
+    name = prefix.lower()
+    others = ", ".join(sorted({path.name.removeprefix(f"{name}-").removesuffix(".exe") for path in files}))
+    return PluginRefused(
+        f"plugin {name} ({files[0].parent}) is refused: there are only files for other platforms ({others}), "
+        f"and this is {platform}",
+        hint=f"install {name}-{platform.file_suffix} there",
+    )
+
+
+def _not_found(search: SearchPath, prefix: str) -> PluginNotFound:
+    name = prefix.lower()
+    file = f"{name}/{name}-{search.platform.file_suffix}"
+    places = ", ".join(str(place) for place in search.places) or "no directory"
+    return PluginNotFound(
+        f"plugin {name} is not installed: no file {file} on the plugin path, and no installed package brings it",
+        hint=f"looked for {file} in: {places}; then in the installed packages",
+    )

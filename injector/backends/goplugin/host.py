@@ -1,0 +1,292 @@
+"""A backend that is a go-plugin program: protocol 1, one call per reference, many in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from injector.backends.contract import Limits
+from injector.backends.goplugin import transport
+from injector.backends.goplugin.environment import plugin_environment
+from injector.backends.goplugin.launch import PluginProcess
+from injector.backends.goplugin.socket_directory import SocketDirectory
+from injector.backends.goplugin.status import to_error
+from injector.errors import (
+    HandshakeFailed,
+    InjectorError,
+    PluginAnswerInvalid,
+    PluginCrashed,
+    PluginStartFailed,
+    PluginStartTimeout,
+)
+from injector.model.references import Value
+from injector.model.secret import Secret
+from injector.telemetry.logs import Level
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+
+    from injector.backends.contract import Answer, Outcome
+    from injector.backends.discovery import Candidate
+    from injector.backends.goplugin.handshake import Handshake
+    from injector.model.references import Reference
+    from injector.telemetry.logs import Log
+
+_VERSIONS = (1,)
+_MIB = 1024 * 1024
+_BEFORE_READY = "before its first answer"
+_LIMITS = Limits(largest_batch=1, most_in_flight=64)
+
+_T = TypeVar("_T")
+
+
+class GoPluginBackend:
+    """
+    A running plugin. Made by `start`; give it back with `close`.
+
+    Implements `backends.contract.Backend`. A reference's path is sent as the token exactly as it is, its metadata as
+    the same text in UTF-8.
+    """
+
+    def __init__(
+        self,
+        process: PluginProcess,
+        directory: SocketDirectory,
+        log: Log,
+        *,
+        stop_grace: float,
+        max_value_bytes: int,
+    ) -> None:
+        self._process = process
+        self._directory = directory
+        self._log = log
+        self._stop_grace = stop_grace
+        self._max_value_bytes = max_value_bytes
+        self._channel: transport.PluginChannel | None = None
+        self._output: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._ready = False
+
+    @classmethod
+    async def start(
+        cls,
+        candidate: Candidate,
+        *,
+        log: Log,
+        start_timeout: float,
+        stop_grace: float = 2.0,
+        environment: Mapping[str, str] | None = None,
+        extra_variables: Sequence[str] = (),
+        max_value_bytes: int = 16 * _MIB,
+    ) -> GoPluginBackend:
+        """
+        Starts the program, shakes hands, connects and asks whether it is well.
+
+        Args:
+            candidate: what discovery found.
+            log: where the plugin's own lines go; its redactor cleans what errors quote of them.
+            start_timeout: seconds for all of it.
+            stop_grace: seconds that `close` gives the plugin to end by itself.
+            environment: our environment, of which the plugin gets an allow-listed part; os.environ by default.
+            extra_variables: further variables that the plugin gets, by name or as `NAME_*`.
+            max_value_bytes: the largest value that is accepted.
+
+        Raises:
+            PluginRefused: the candidate was refused by discovery.
+            PluginStartFailed: it cannot be executed, or ended, or does not listen where it said.
+            PluginStartTimeout: it did not get so far in time.
+            HandshakeFailed: it speaks something else.
+
+        Nothing is left of a plugin that did not start. On Linux the plugin dies with the calling thread.
+        """
+        if candidate.refusal is not None:
+            raise candidate.refusal
+        inherited = os.environ if environment is None else environment
+        directory = SocketDirectory.create(inherited)
+        try:
+            process = await PluginProcess.launch(
+                candidate,
+                environment=plugin_environment(
+                    inherited, socket_directory=directory.path, versions=_VERSIONS, extra=extra_variables
+                ),
+                log=log,
+                versions=_VERSIONS,
+            )
+        except BaseException:
+            directory.remove()
+            raise
+        backend = cls(process, directory, log, stop_grace=stop_grace, max_value_bytes=max_value_bytes)
+        try:
+            await backend._get_ready(start_timeout)
+        except BaseException:
+            await backend.close()
+            raise
+        return backend
+
+    @property
+    def name(self) -> str:
+        """`plugin awsparamstr (/path/awsparamstr-linux-amd64)`."""
+        return self._process.name
+
+    @property
+    def limits(self) -> Limits:
+        """One reference a call, 64 calls at the same time."""
+        return _LIMITS
+
+    @property
+    def pid(self) -> int:
+        """The number of the plugin's process."""
+        return self._process.child.pid
+
+    def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
+        """See Backend.fetch: one call for each reference, one after the other, all within *timeout* seconds."""
+        return self._answers(references, asyncio.get_running_loop().time() + timeout)
+
+    async def close(self) -> None:
+        """
+        Ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its process group.
+
+        May be called more than once. Never raises, and goes on to its end when the caller is cancelled.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _get_ready(self, start_timeout: float) -> None:
+        transport.preload()
+        waiting_for = "sent no handshake"
+        try:
+            async with asyncio.timeout(start_timeout):
+                handshake = await self._process.handshake()
+                _refuse_tls(handshake, self.name)
+                waiting_for = f"did not answer at {handshake.address}"
+                self._channel = transport.PluginChannel(handshake, max_value_bytes=self._max_value_bytes)
+                await self._connect(self._channel, handshake.address)
+        except TimeoutError:
+            words = self._process.noise + self._process.last_words()
+            raise PluginStartTimeout(
+                f"{self.name} {waiting_for} within {start_timeout:g} s{words}",
+                hint="a slow plugin needs a longer start timeout; otherwise run it with log level debug",
+            ) from None
+        self._output = asyncio.create_task(self._read_output(self._channel))
+        # Connected for good: the socket's file has served, and nothing is left behind whatever kills us now.
+        self._directory.remove()
+        self._ready = True
+
+    async def _connect(self, channel: transport.PluginChannel, address: str) -> None:
+        try:
+            await self._unless_ended(channel.connect())
+            healthy = await self._unless_ended(channel.check_health())
+        except transport.NoConnection:
+            problem = f"does not listen at {address}, the address of its handshake"
+        except transport.AnswerUnreadable:
+            problem = "does not answer a health check as gRPC has it"
+        except transport.CallFailed as failure:
+            if failure.lost:
+                raise PluginStartFailed(f"{self.name} {await self._process.ended(_BEFORE_READY)}") from None
+            problem = f"answered its first health check with {failure.status.code}"
+        else:
+            if healthy:
+                return
+            problem = "says that it is not serving"
+        raise PluginStartFailed(f"{self.name} {problem}{self._process.last_words()}")
+
+    async def _unless_ended(self, work: Coroutine[Any, Any, _T]) -> _T:
+        task = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._process.child.wait())
+        try:
+            await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise PluginStartFailed(f"{self.name} {await self._process.ended(_BEFORE_READY)}")
+        finally:
+            task.cancel()
+            ended.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
+
+    async def _answers(self, references: Sequence[Reference], deadline: float) -> AsyncIterator[Answer]:
+        for reference in references:
+            yield reference, await self._answer(reference, deadline - asyncio.get_running_loop().time())
+
+    async def _answer(self, reference: Reference, within: float) -> Outcome:
+        channel = self._channel
+        if channel is None or self._closing is not None:
+            return PluginCrashed(f"{self.name} is stopped; {reference} was not asked for")
+        if self._process.child.exit_status is not None:
+            return await self._crashed(reference)
+        try:
+            value = await channel.value(reference.path, reference.metadata.encode(), within=within)
+        except transport.CallFailed as failure:
+            return await self._failed(reference, failure)
+        except transport.AnswerUnreadable:
+            return PluginAnswerInvalid(
+                f"{self.name} has no usable answer for {reference}: it is not UTF-8 text, or not protocol 1",
+                hint="protocol 1 carries text only; binary values have to be encoded by the plugin",
+            )
+        if len(value) > self._max_value_bytes:
+            return self._too_large(reference, len(value))
+        return Value(Secret(value))
+
+    async def _failed(self, reference: Reference, failure: transport.CallFailed) -> InjectorError:
+        if self._log.is_enabled(Level.DEBUG):
+            self._log.debug(
+                "plugin call failed",
+                plugin=self.name,
+                reference=str(reference),
+                status=failure.status.code,
+                details=failure.status.details[:4096],
+            )
+        if failure.lost or (failure.status.code == "UNAVAILABLE" and self._process.child.exit_status is not None):
+            return await self._crashed(reference)
+        return to_error(failure.status, plugin=self.name, reference=reference)
+
+    async def _crashed(self, reference: Reference) -> PluginCrashed:
+        how = await self._process.ended(f"while {reference} was asked for")
+        return PluginCrashed(f"{self.name} {how}", hint="its log at level debug may tell more")
+
+    def _too_large(self, reference: Reference, size: int) -> PluginAnswerInvalid:
+        return PluginAnswerInvalid(
+            f"{self.name} answered {reference} with {size} bytes, and {self._max_value_bytes} are the most for a value",
+            hint="raise the setting plugins.max_value_size if the value is meant to be so large",
+        )
+
+    async def _read_output(self, channel: transport.PluginChannel) -> None:
+        with contextlib.suppress(transport.AnswerUnreadable):
+            async for data in channel.output():
+                self._process.log_output(data)
+
+    async def _close(self) -> None:
+        # `finally`, because a loop that is ending cancels this task as well.
+        try:
+            if self._channel is not None and self._ready and self._process.child.exit_status is None:
+                await self._ask_to_end(self._channel)
+        finally:
+            self._directory.remove()
+            try:
+                await self._process.stop()
+            finally:
+                await self._disconnect()
+
+    async def _ask_to_end(self, channel: transport.PluginChannel) -> None:
+        # The answer may never come; what counts is that the process ends.
+        asked = asyncio.create_task(channel.shut_down(within=self._stop_grace))
+        await self._process.wait(self._stop_grace)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+
+    async def _disconnect(self) -> None:
+        if self._output is not None:
+            self._output.cancel()
+            await asyncio.gather(self._output, return_exceptions=True)
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def _refuse_tls(handshake: Handshake, name: str) -> None:
+    if handshake.certificate is not None:
+        raise HandshakeFailed(
+            f"the handshake of {name} is of no use: it brings a certificate, and TLS was not asked for",
+            hint="the plugin must serve without TLS when PLUGIN_CLIENT_CERT is not set",
+        )

@@ -1,0 +1,242 @@
+"""Publishes a set of files: all staged first, then switched by rename, one after the other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from injector.errors import OutputError, OutputOutsideRoot, OutputPartlyWritten
+from injector.output.directories import Directories, Directory
+from injector.output.failures import output_error
+from injector.output.staging import Staging, sweep_open
+from injector.output.streams import is_stream, own_descriptor, write_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_WIDEST = 0o777
+
+
+class PublishRequest(Struct, frozen=True):
+    """
+    One file to be written.
+
+    `target` is a path below `root` when there is a root (then missing directories are made, 0755 less umask), and
+    any path otherwise (then its directory must exist). `mode` are the permission bits, at most 0777.
+    """
+
+    target: Path
+    data: bytes
+    mode: int = 0o600
+    root: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mode <= _WIDEST:
+            raise ValueError(f"mode {self.mode:o} is more than permission bits")
+
+    def __repr__(self) -> str:
+        return f"PublishRequest({str(self.path)!r}, {len(self.data)} bytes, mode={self.mode:04o})"
+
+    @property
+    def path(self) -> Path:
+        """The whole path, for messages."""
+        return self.root / self.target if self.root else self.target
+
+
+class Published(Struct, frozen=True):
+    """What became of a request. `changed` is false when the file had these bytes and this mode already."""
+
+    path: Path
+    changed: bool
+
+
+class _Job(Struct, frozen=True):
+    """A request whose directory is open; `directory` is None for a stream that is addressed by its path."""
+
+    request: PublishRequest
+    directory: Directory | None
+    stream: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.request.target.name
+
+    @property
+    def descriptor(self) -> int:
+        assert self.directory is not None
+        return self.directory.descriptor
+
+
+def publish(requests: Sequence[PublishRequest]) -> tuple[Published, ...]:
+    """
+    Writes all files or none; answers in the order of *requests*.
+
+    Every file that differs is staged next to its target (complete, synced, with its final mode), then all are
+    renamed in order, then each directory is synced once. A reader sees the old file or the new one, at any moment of
+    any crash. A file with the same bytes and mode is left alone. Leftovers of killed writers are swept first.
+
+    A symbolic link as a target's last part is replaced, never followed; but a device, a named pipe or one of our own
+    descriptors (`/dev/stdout`), also at the end of a link of a target without root, is written to, after staging and
+    before the first rename.
+
+    Raises:
+        OutputOutsideRoot: a target leads out of its root.
+        OutputPartlyWritten: a rename failed after others had been done; the message names those.
+        OutputError: anything else that the file system refuses; no file has changed, nothing temporary is left.
+    """
+    with Directories() as directories:
+        jobs = [_locate(directories, request) for request in requests]
+        _refuse_doubles(jobs)
+        files = [job for job in jobs if not job.stream]
+        for directory in _distinct(files):
+            sweep_open(directory.descriptor)
+        changed = [job for job in files if not _is_current(job)]
+        _write(changed, streams=[job for job in jobs if job.stream], grown=directories.grown.values())
+    rewritten = {id(job) for job in changed}
+    return tuple(Published(job.request.path, job.stream or id(job) in rewritten) for job in jobs)
+
+
+def _locate(directories: Directories, request: PublishRequest) -> _Job:
+    path = request.path
+    if request.target.name in ("", ".."):
+        kind = OutputOutsideRoot if request.root and ".." in request.target.parts else OutputError
+        raise kind(f"{path} is not the name of a file", hint="name a file")
+    try:
+        if request.root is None:
+            if own_descriptor(path) is not None or is_stream(_status(path)):
+                return _Job(request, None, stream=True)
+            directory = directories.at(path.parent)
+        else:
+            directory = directories.below(request.root, request.target.parent)
+        status = _status(Path(request.target.name), directory.descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise output_error(error, path) from None
+    except ValueError:
+        raise OutputError(f"{path!r} is not a path", hint="a path holds no NUL character") from None
+    return _Job(request, directory, stream=is_stream(status))
+
+
+_REGULAR = os.stat_result((stat.S_IFREG, *[0] * 9))
+
+
+def _status(path: Path, directory: int | None = None) -> os.stat_result:
+    """What is there; a regular file when there is nothing. Links are followed only from a path of its own."""
+    try:
+        return os.stat(path, dir_fd=directory, follow_symlinks=directory is None)
+    except OSError as error:
+        # A link in a circle is still one that can be replaced; anything else speaks up when the directory is opened.
+        if directory is None or error.errno == errno.ENOENT:
+            return _REGULAR
+        raise
+
+
+def _refuse_doubles(jobs: Iterable[_Job]) -> None:
+    seen: dict[tuple[tuple[int, int], str], _Job] = {}
+    for job in jobs:
+        if job.directory is None:
+            continue
+        other = seen.setdefault((job.directory.identity, job.name), job)
+        if other is not job:
+            raise OutputError(
+                f"two results go to one file: {other.request.path} and {job.request.path}",
+                hint="give each result a name of its own",
+            )
+
+
+def _distinct(jobs: Iterable[_Job]) -> list[Directory]:
+    return list({job.directory.identity: job.directory for job in jobs if job.directory}.values())
+
+
+def _is_current(job: _Job) -> bool:
+    """Whether the target has these bytes and this mode already."""
+    data = job.request.data
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(job.name, flags, dir_fd=job.descriptor), "rb") as file:
+            status = os.fstat(file.fileno())
+            return (
+                stat.S_ISREG(status.st_mode)
+                and stat.S_IMODE(status.st_mode) == job.request.mode
+                and status.st_size == len(data)
+                and file.read(len(data) + 1) == data
+            )
+    except OSError:
+        return False  # nothing there, a link, or not readable: it will be replaced
+
+
+def _write(changed: Sequence[_Job], *, streams: Sequence[_Job], grown: Iterable[Directory]) -> None:
+    stagings = {directory.identity: Staging(directory.descriptor) for directory in _distinct(changed)}
+    try:
+        staged = _stage(changed, stagings)
+        for job in streams:
+            _write_stream(job)
+        _switch(changed, staged, stagings)
+        _sync_directories([*_distinct(changed), *grown], changed)
+    finally:
+        for staging in stagings.values():
+            staging.discard()
+
+
+def _stage(changed: Sequence[_Job], stagings: dict[tuple[int, int], Staging]) -> dict[int, str]:
+    """Temporary names by position. Of each directory the last file goes first: it is the anchor, renamed last."""
+    last = {_identity(job): index for index, job in enumerate(changed)}
+    anchors = set(last.values())
+    staged: dict[int, str] = {}
+    for index in [*anchors, *(i for i in range(len(changed)) if i not in anchors)]:
+        job = changed[index]
+        try:
+            staged[index] = stagings[_identity(job)].stage(job.request.data, job.request.mode)
+        except OSError as error:
+            raise output_error(error, job.request.path) from None
+    return staged
+
+
+def _identity(job: _Job) -> tuple[int, int]:
+    assert job.directory is not None
+    return job.directory.identity
+
+
+def _write_stream(job: _Job) -> None:
+    request = job.request
+    try:
+        if job.directory is None:
+            write_stream(request.path, request.data)
+        else:
+            write_stream(request.path, request.data, name=job.name, directory=job.descriptor)
+    except OSError as error:
+        raise output_error(error, request.path) from None
+
+
+def _switch(changed: Sequence[_Job], staged: dict[int, str], stagings: dict[tuple[int, int], Staging]) -> None:
+    for index, job in enumerate(changed):
+        try:
+            stagings[_identity(job)].switch(staged[index], job.name)
+        except OSError as error:
+            refused = output_error(error, job.request.path)
+            if not index:
+                raise refused from None
+            done = ", ".join(str(other.request.path) for other in changed[:index])
+            raise OutputPartlyWritten(
+                f"{refused.message}; already switched to their new content: {done}", hint=refused.hint
+            ) from None
+
+
+def _sync_directories(directories: Iterable[Directory], changed: Sequence[_Job]) -> None:
+    for directory in {directory.identity: directory for directory in directories}.values():
+        try:
+            os.fsync(directory.descriptor)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                continue  # a file system that does not sync directories
+            done = ", ".join(str(job.request.path) for job in changed)
+            raise OutputPartlyWritten(
+                f"written, but not surely on disk: {done} ({os.strerror(error.errno or 0)})",
+                hint="check the disk; the files have their new content, which a power failure may still undo",
+            ) from None

@@ -1,0 +1,62 @@
+"""
+A child that dies with us, whatever kills us: Linux's parent-death signal.
+
+`PR_SET_PDEATHSIG` (prctl(2)) makes the kernel send a signal to the child when the **thread** that forked it ends.
+Spawn from a thread that lasts: the event loop's. Other systems have nothing like it; there a killed host leaves its
+children behind, as every go-plugin host does.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_ORPHANED = 127
+
+
+@functools.cache
+def _prctl() -> Callable[[int, int], int] | None:
+    if sys.platform != "linux":
+        return None
+    import ctypes  # late: start-up
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    prctl.argtypes = [ctypes.c_int, ctypes.c_ulong]
+    prctl.restype = ctypes.c_int
+    return prctl
+
+
+def bind_to_parent() -> Callable[[], None] | None:
+    """
+    What the child has to run between fork and exec, or None where the system cannot do it.
+
+    Everything is looked up here, in the parent: after the fork of a process with threads, an import or a lock that
+    another thread holds would hang the child.
+    """
+    prctl = _prctl()
+    if prctl is None:
+        return None
+    parent, getppid, leave = os.getpid(), os.getppid, _leave
+    kill = int(signal.SIGKILL)
+
+    def in_child() -> None:
+        prctl(_PR_SET_PDEATHSIG, kill)
+        # The parent may have died before the call: then nobody will ever send the signal.
+        if getppid() != parent:
+            leave(_ORPHANED)
+
+    return in_child
+
+
+def _leave(status: int) -> NoReturn:
+    os._exit(status)

@@ -1,0 +1,210 @@
+"""
+`serve`: makes a go-plugin program of a store.
+
+The order is what hosts rely on: cookie, listen, one line on standard output, and only then everything slow. The main
+thread then waits for the end: the host's Shutdown, SIGTERM, or the host's own end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+from injector.sdk.handshake import StartRefused, handshake_line, introduction, is_started_by_host, take_wishes
+from injector.sdk.hclog import Logger, exception_fields
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import grpc
+
+    from injector.sdk.handshake import HostWishes
+    from injector.sdk.listener import Listener
+    from injector.sdk.services import TokenStoreService
+    from injector.sdk.stdio import Output
+    from injector.sdk.store import TokenStore
+
+WORKERS = 32
+"""Calls of the store at the same time; more wait."""
+
+LARGEST_MESSAGE = 64 * 1024 * 1024
+"""Bytes of a request."""
+
+# Seconds. A host kills a plugin two seconds after it asked for its end; all of these together stay below.
+_GRACE_FOR_CALLS = 0.8
+_GRACE_FOR_SERVER = 0.3
+_GRACE_FOR_STORE = 0.5
+
+_PARENT_CHECK_MS = 5000  # in case something else holds the host's end of the pipe open
+
+
+def serve(store: TokenStore, *, name: str = "", version: str = "unknown", workers: int = WORKERS) -> NoReturn:
+    """
+    Serves *store* until the host has had enough, and ends the process.
+
+    Args:
+        store: answers the calls.
+        name: what the plugin is called in its log and in its text for people; the program's name by default.
+        version: what `--version` prints.
+        workers: how many calls of the store may be under way at the same time.
+
+    Without a host's cookie in the environment the program says what it is on standard error and exits with 1.
+    """
+    name = name or _program_name()
+    if not is_started_by_host(os.environ):
+        _introduce(name, version, sys.argv[1:])
+    import gc  # late: start-up
+
+    gc.disable()  # what is imported from here on stays: collecting it costs a tenth of the start
+    log = Logger(name)
+    try:
+        wishes = take_wishes(os.environ)
+        plugin = _Plugin(store, log, workers)
+        plugin.start(wishes)
+    except StartRefused as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        sys.exit(1)
+    gc.enable()
+    gc.freeze()
+    plugin.run_until_end()
+    plugin.stop()
+
+
+class _Plugin:
+    """The life of a plugin's process."""
+
+    def __init__(self, store: TokenStore, log: Logger, workers: int) -> None:
+        self._store = store
+        self._log = log
+        self._workers = workers
+        self._wake_read, self._wake_write = os.pipe()
+        self._is_host_waiting = True
+        self._parent = os.getppid()
+
+    def start(self, wishes: HostWishes) -> None:
+        """Everything up to and including the handshake line. StartRefused when there is nowhere to listen."""
+        self._obey_signals()
+        import concurrent.futures  # late: start-up
+
+        import grpc  # late: start-up
+
+        from injector.sdk.listener import listen  # late: start-up
+        from injector.sdk.services import ControlServices, TokenStoreService, register
+        from injector.sdk.stdio import Capture, Output
+
+        pool = concurrent.futures.ThreadPoolExecutor(self._workers, thread_name_prefix="value")
+        options = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", LARGEST_MESSAGE))
+        self._server: grpc.Server = grpc.server(pool, options=options)
+        self._output: Output = Output()
+        self._service: TokenStoreService = TokenStoreService(self._store, self._log)
+        register(self._server, self._service, ControlServices(self._output, self._wake))
+        self._listener: Listener = listen(self._server, wishes)
+        self._server.start()
+        line = handshake_line(
+            wishes.protocol_version,
+            self._listener.network,
+            self._listener.address,
+            with_multiplexing=wishes.asks_for_multiplexing,
+        )
+        try:
+            os.write(1, line.encode())
+        except OSError:
+            self._listener.remove()
+            raise StartRefused("the host has gone before the plugin had started") from None
+        self._capture = Capture(self._output)
+        self._original_stdout = self._capture.install()
+        self._report(wishes)
+
+    def run_until_end(self) -> None:
+        """Prepares the store aside and moves what is printed, until somebody asks for the end."""
+        sys.excepthook = self._log_uncaught
+        threading.excepthook = lambda uncaught: self._log_uncaught(
+            uncaught.exc_type, uncaught.exc_value or uncaught.exc_type(), uncaught.exc_traceback
+        )
+        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+        import select  # late: start-up
+
+        poller = select.poll()
+        poller.register(self._original_stdout, 0)  # errors only: the host has closed its end
+        poller.register(self._wake_read, select.POLLIN)
+        for fd in self._capture.readers:
+            poller.register(fd, select.POLLIN)
+        while os.getppid() == self._parent:
+            for fd, events in poller.poll(_PARENT_CHECK_MS):
+                if fd == self._wake_read:
+                    return
+                if fd == self._original_stdout and events & (select.POLLERR | select.POLLHUP):
+                    self._is_host_waiting = False
+                    return
+                if fd not in self._capture.readers or not self._capture.pump(fd):
+                    poller.unregister(fd)
+        self._is_host_waiting = False
+
+    def stop(self) -> NoReturn:
+        """Lets calls end if a host still waits for them, and ends the process within two seconds, whatever hangs."""
+        if self._is_host_waiting:
+            self._service.wait_until_idle(_GRACE_FOR_CALLS)
+        self._output.close()
+        self._server.stop(None).wait(_GRACE_FOR_SERVER)
+        self._listener.remove()
+        closing = threading.Thread(target=self._close, name="close", daemon=True)
+        closing.start()
+        closing.join(_GRACE_FOR_STORE)
+        os._exit(0)  # not sys.exit: that waits for threads which hang in a backend
+
+    def _obey_signals(self) -> None:
+        import signal  # late: start-up
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's business; it then asks us to end
+        signal.signal(signal.SIGTERM, lambda *_: self._wake())
+
+    def _wake(self) -> None:
+        os.write(self._wake_write, b"x")
+
+    def _report(self, wishes: HostWishes) -> None:
+        for problem in wishes.problems:
+            self._log.warn("a wish of the host is skipped", problem=problem)
+        if self._listener.problem:
+            self._log.warn(
+                "listening on a loopback port that every local user can reach", reason=self._listener.problem
+            )
+
+    def _prepare(self) -> None:
+        try:
+            from injector._proto.tokenstore.v1 import token_store_pb2  # noqa: F401 - the first call finds it there
+
+            self._store.prepare()
+        except Exception as error:  # noqa: BLE001 - the first call meets it again and can report it
+            self._log.debug("preparing the store failed", **exception_fields(error))
+
+    def _close(self) -> None:
+        try:
+            self._store.close()
+        except Exception as error:  # noqa: BLE001 - the process ends anyway
+            self._log.debug("closing the store failed", **exception_fields(error))
+
+    def _log_uncaught(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        # Not Python's own report: that prints the exception's text.
+        del kind, traceback
+        self._log.error("uncaught exception", **exception_fields(error))
+
+
+def _introduce(name: str, version: str, arguments: list[str]) -> NoReturn:
+    if "--version" in arguments:
+        sys.stdout.write(f"{name} {version}\n")
+        sys.exit(0)
+    if "--help" in arguments or "-h" in arguments:
+        sys.stdout.write(introduction(name))
+        sys.exit(0)
+    sys.stderr.write(introduction(name))
+    sys.exit(1)
+
+
+def _program_name() -> str:
+    path = sys.argv[0] if sys.argv and sys.argv[0] not in {"", "-c", "-m"} else "this program"
+    base = os.path.basename(path)  # noqa: PTH119 - start-up
+    if base == "__main__.py":
+        base = os.path.basename(os.path.dirname(path))  # noqa: PTH119, PTH120 - start-up
+    return base.removesuffix(".py")

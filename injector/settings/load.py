@@ -1,0 +1,123 @@
+"""Merges flags, INJECTOR_* variables, the settings file and the defaults, in this order, into one `Settings`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from injector.errors import InjectorError, RunFailed, SettingsError, UnknownSetting
+from injector.settings.options import OPTIONS, OTHER_VARIABLES
+from injector.settings.schema import FileOverride, PluginSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from injector.settings.kinds import Kind
+
+# Kubernetes sets these in every pod for a Service that is called injector or injector-…: not ours, not wrong.
+_SERVICE_LINK = re.compile(
+    r"INJECTOR(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+
+
+def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """
+    The settings of this run.
+
+    Args:
+        path: the settings file, or None for none.
+        environ: the process's environment. Lists are separated by the path separator (`INJECTOR_PLUGIN_PATH`) or by
+            commas (`INJECTOR_PASS_ENVIRONMENT`). An empty variable counts as not set.
+        flags: by the names of `options.OPTIONS`, e.g. `on_missing`, `plugin_path`; text as on the command line, or a
+            bool, int, path or sequence of these. None and an empty sequence count as not given.
+
+    Raises:
+        SettingsError: one of its leaves for one problem.
+        RunFailed: several problems; they are reported together, those of the file first.
+    """
+    problems: list[InjectorError] = []
+    values: dict[str, Any] = {}
+    files: tuple[FileOverride, ...] = ()
+    if path is not None:
+        from injector.settings.document import read_document  # late: start-up
+
+        try:
+            document = read_document(path)
+        except SettingsError as error:
+            problems.append(error)
+        else:
+            problems += document.problems
+            values |= document.values
+            files = document.files
+    values |= _from_environment(environ, problems)
+    values |= _from_flags(flags, problems)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise RunFailed(problems)
+    return _settings(values, files)
+
+
+def _settings(values: Mapping[str, Any], files: tuple[FileOverride, ...]) -> Settings:
+    plugins = {field.partition(".")[2]: value for field, value in values.items() if "." in field}
+    general = {field: value for field, value in values.items() if "." not in field}
+    return Settings(**general, plugins=PluginSettings(**plugins), files=files)
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[InjectorError]) -> dict[str, Any]:
+    options = {option.variable: option for option in OPTIONS}
+    values: dict[str, Any] = {}
+    for name in sorted(environ):
+        if not name.startswith("INJECTOR_") or name in OTHER_VARIABLES or _SERVICE_LINK.fullmatch(name):
+            continue
+        if name not in options:
+            from injector.settings.document import suggestion  # late: start-up
+
+            hint = suggestion(name, [*options, *OTHER_VARIABLES])
+            problems.append(UnknownSetting(f"the environment variable {name} is not a setting", hint=hint))
+            continue
+        kind, text = options[name].kind, environ[name]
+        if text:
+            items = [item for item in text.split(kind.separator) if item] if kind.separator else [text]
+            _parse(name, kind, items, into=values, field=options[name].field, problems=problems)
+    return values
+
+
+def _from_flags(flags: Mapping[str, object], problems: list[InjectorError]) -> dict[str, Any]:
+    options = {option.flag: option for option in OPTIONS}
+    values: dict[str, Any] = {}
+    for name, given in flags.items():
+        if name not in options:
+            raise TypeError(f"{name} is not a setting")
+        texts = _texts(given)
+        if texts:
+            option = options[name]
+            label = "--" + name.replace("_", "-")
+            _parse(label, option.kind, texts, into=values, field=option.field, problems=problems)
+    return values
+
+
+def _texts(given: object) -> list[str]:
+    if given is None:
+        return []
+    if isinstance(given, bool):
+        return ["true" if given else "false"]
+    if isinstance(given, (str, int, Path)):
+        return [str(given)]
+    if isinstance(given, Sequence):
+        return [text for item in given for text in _texts(item)]
+    raise TypeError(f"a flag is text, bool, int, a path or a sequence of these, not {type(given).__name__}")
+
+
+def _parse(
+    label: str, kind: Kind, texts: Iterable[str], *, into: dict[str, Any], field: str, problems: list[InjectorError]
+) -> None:
+    try:
+        parsed = tuple(kind.parse(text) for text in texts)
+    except ValueError:
+        problems.append(SettingsError(f"{label}: expected {kind.expects}"))
+        return
+    into[field] = parsed if kind.separator else parsed[-1]

@@ -1,0 +1,75 @@
+"""Every setting once: its place in the file, its variable, its flag, its kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from injector.settings import kinds
+
+if TYPE_CHECKING:
+    from injector.settings.kinds import Kind
+
+
+class Option(Struct, frozen=True):
+    """
+    A setting of the run.
+
+    `field` is its place in `Settings` (`plugins.call_timeout`), `key` that in the file (`plugins.callTimeout`). The
+    key of the mapping of flags is `flag`; on the command line it has dashes.
+    """
+
+    field: str
+    kind: Kind
+    variable: str
+    flag: str
+
+    @property
+    def key(self) -> str:
+        return ".".join(camel(part) for part in self.field.split("."))
+
+
+def camel(name: str) -> str:
+    """`call_timeout` as `callTimeout`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _option(field: str, kind: Kind, name: str | None = None) -> Option:
+    name = name or field
+    return Option(field, kind, variable=f"INJECTOR_{name.upper()}", flag=name)
+
+
+OPTIONS = (
+    _option("token_separator", kinds.SEPARATOR),
+    _option("key_separator", kinds.CHARACTER),
+    _option("envsubst", kinds.BOOLEAN),
+    _option("on_missing", kinds.ON_MISSING),
+    _option("default_value", kinds.TEXT),
+    _option("timeout", kinds.DURATION),
+    _option("concurrency", kinds.COUNT),
+    _option("mode", kinds.MODE),
+    _option("plugin_path", kinds.PATHS),
+    _option("file_root", kinds.PATH),
+    _option("log_level", kinds.LOG_LEVEL),
+    _option("log_format", kinds.LOG_FORMAT),
+    _option("plugins.start_timeout", kinds.DURATION, "plugin_start_timeout"),
+    _option("plugins.call_timeout", kinds.DURATION, "plugin_call_timeout"),
+    _option("plugins.pass_environment", kinds.VARIABLES, "pass_environment"),
+    _option("plugins.max_value_size", kinds.SIZE, "max_value_size"),
+)
+
+OVERRIDES = {
+    "match": kinds.PATTERN,
+    "token_separator": kinds.SEPARATOR,
+    "key_separator": kinds.CHARACTER,
+    "envsubst": kinds.BOOLEAN,
+    "on_missing": kinds.ON_MISSING,
+    "default_value": kinds.TEXT,
+    "mode": kinds.MODE,
+}
+"""The fields of an entry of `files`."""
+
+OTHER_VARIABLES = frozenset({"INJECTOR_CONFIG", "INJECTOR_FORMAT"})
+"""Variables that the command line reads itself: the settings file's path, and the form of what it prints."""

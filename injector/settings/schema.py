@@ -1,0 +1,101 @@
+"""
+The settings as the program sees them: every value parsed and checked, units fixed.
+
+Names are camelCase in the settings file. Times are in seconds, sizes in bytes, modes are permission bits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
+
+from injector.model.policy import MissingPolicy, OnMissing
+
+DOMAIN = "config-injector.io"
+"""The one home of API group, annotations and labels."""
+
+API_VERSION = f"{DOMAIN}/v1alpha1"
+KIND = "Injector"
+
+
+class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """
+    How plugins are run.
+
+    `start_timeout` and `call_timeout` in seconds; `pass_environment` names the variables that a plugin gets beside
+    the usual ones; `max_value_size` is in bytes.
+    """
+
+    start_timeout: float = 30.0
+    call_timeout: float = 30.0
+    pass_environment: tuple[str, ...] = ()
+    max_value_size: int = 16 * 1024 * 1024
+
+
+class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What is different for the templates whose name matches `match`; None leaves the run's setting."""
+
+    match: str
+    token_separator: str | None = None
+    key_separator: str | None = None
+    envsubst: bool | None = None
+    on_missing: OnMissing | None = None
+    default_value: str | None = None
+    mode: int | None = None
+
+    def applies_to(self, name: str) -> bool:
+        """
+        Whether the template *name* is meant. Patterns match from the right, part by part, case matters:
+        `*.conf` any such file, `legacy/*` what lies directly in a directory `legacy`, `/etc/a.conf` just that.
+        """
+        return PurePosixPath(name).match(self.match)
+
+
+class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What holds for one template."""
+
+    token_separator: str
+    key_separator: str
+    envsubst: bool
+    on_missing: OnMissing
+    default_value: str
+    mode: int
+
+    @property
+    def missing(self) -> MissingPolicy:
+        """The policy for values and keys that a store does not have."""
+        return MissingPolicy(on_missing=self.on_missing, default=self.default_value)
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """
+    Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
+
+    `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
+    override is the more particular of the two. Of two that match one template, the later wins, field by field.
+    """
+
+    token_separator: str = "://"  # noqa: S105  # punctuation of the token grammar, no password
+    key_separator: str = "|"
+    envsubst: bool = False
+    on_missing: OnMissing = OnMissing.FAIL
+    default_value: str = ""
+    timeout: float = 60.0
+    concurrency: int = 64
+    mode: int = 0o600
+    plugin_path: tuple[Path, ...] = ()
+    file_root: Path | None = None
+    log_level: str = "warning"
+    log_format: str = "text"
+    plugins: PluginSettings = PluginSettings()
+    files: tuple[FileOverride, ...] = ()
+
+    def for_file(self, name: str) -> FileSettings:
+        """The settings of the template *name* (a path with `/`): the run's, then every matching override in order."""
+        merged = {field: getattr(self, field) for field in FileSettings.__struct_fields__}
+        for override in self.files:
+            if override.applies_to(name):
+                said = {field: getattr(override, field) for field in merged}
+                merged |= {field: value for field, value in said.items() if value is not None}
+        return FileSettings(**merged)

@@ -1,0 +1,173 @@
+// Faultplugin is a token store for tests: the token says what goes wrong, the environment how the program behaves.
+//
+// Environment: FAULT_NETWORK=tcp serves by hand on loopback instead of through go-plugin; FAULT_NOISE is printed
+// before the handshake; FAULT_DEAF ignores SIGTERM and goes on living after Shutdown; FAULT_CHILD starts a child
+// process and names its number on standard error; FAULT_TRACE is a file to which a cancelled call is reported.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"injector.example/plugins/tokenstore"
+	"injector.example/plugins/tokenstore/proto"
+)
+
+type faultStore struct{ log hclog.Logger }
+
+func (s faultStore) Value(ctx context.Context, path, meta string) (string, error) {
+	what, argument, _ := strings.Cut(path, ":")
+	number, _ := strconv.Atoi(argument)
+	switch what {
+	case "error":
+		return "", fmt.Errorf("%s", argument)
+	case "code":
+		return "", status.Error(codes.Code(number), "simulated, with a secret hunter2 in it")
+	case "trailer": // trailer:CODE:name=value,name=value
+		code, pairs, _ := strings.Cut(argument, ":")
+		number, _ = strconv.Atoi(code)
+		for _, pair := range strings.Split(pairs, ",") {
+			name, value, _ := strings.Cut(pair, "=")
+			if err := grpc.SetTrailer(ctx, metadata.Pairs(name, value)); err != nil {
+				return "", err
+			}
+		}
+		return "", status.Error(codes.Code(number), "simulated")
+	case "big":
+		return strings.Repeat("x", number), nil
+	case "notutf8":
+		return "a\xffb", nil
+	case "sleep":
+		return path, s.sleep(ctx, time.Duration(number)*time.Millisecond)
+	case "exit":
+		fmt.Fprintln(rawStderr, "last words of the plugin")
+		os.Exit(number)
+	case "flood": // both raw descriptors, for ever, and what go-plugin sends as GRPCStdio
+		go flood(os.NewFile(1, "stdout"))
+		go flood(rawStderr)
+		go flood(os.Stdout)
+		go flood(os.Stderr)
+	case "log":
+		s.log.Warn("hello from the plugin", "path", path, "number", 3)
+	case "env":
+		return environment()
+	}
+	return path + "->" + meta, nil
+}
+
+// Before go-plugin replaces os.Stderr.
+var rawStderr = os.Stderr
+
+func (s faultStore) sleep(ctx context.Context, duration time.Duration) error {
+	select {
+	case <-time.After(duration):
+		return nil
+	case <-ctx.Done():
+		if trace := os.Getenv("FAULT_TRACE"); trace != "" {
+			_ = os.WriteFile(trace, []byte(ctx.Err().Error()), 0o600)
+		}
+		return ctx.Err()
+	}
+}
+
+func flood(file *os.File) {
+	line := []byte(strings.Repeat("noise ", 100) + "\n")
+	for {
+		if _, err := file.Write(line); err != nil {
+			return
+		}
+	}
+}
+
+func environment() (string, error) {
+	variables := map[string]string{}
+	for _, entry := range os.Environ() {
+		name, value, _ := strings.Cut(entry, "=")
+		variables[name] = value
+	}
+	text, err := json.Marshal(variables)
+	return string(text), err
+}
+
+func main() {
+	fmt.Print(os.Getenv("FAULT_NOISE"))
+	if os.Getenv("FAULT_DEAF") != "" {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	if os.Getenv("FAULT_CHILD") != "" {
+		child := exec.Command("sleep", "1000")
+		child.Stdout, child.Stderr = os.Stdout, os.Stderr
+		if err := child.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(os.Stderr, "child %d\n", child.Process.Pid)
+	}
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+	store := faultStore{log: log}
+	if os.Getenv("FAULT_NETWORK") == "tcp" {
+		serveTCP(store)
+	} else {
+		tokenstore.Serve(store, log)
+	}
+	if os.Getenv("FAULT_DEAF") != "" {
+		select {}
+	}
+}
+
+// serveTCP does by hand what go-plugin does on systems without unix sockets.
+func serveTCP(store faultStore) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	server := grpc.NewServer()
+	healthServer := health.NewServer()
+	healthServer.SetServingStatus("plugin", grpc_health_v1.HealthCheckResponse_SERVING)
+	grpc_health_v1.RegisterHealthServer(server, healthServer)
+	proto.RegisterTokenStoreServer(server, byHand{store: store})
+	server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "plugin.GRPCController",
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{{MethodName: "Shutdown", Handler: func(
+			any, context.Context, func(any) error, grpc.UnaryServerInterceptor,
+		) (any, error) {
+			go server.Stop()
+			return &emptypb.Empty{}, nil
+		}}},
+	}, struct{}{})
+	fmt.Printf("1|1|tcp|%s|grpc\n", listener.Addr())
+	if err := server.Serve(listener); err != nil {
+		panic(err)
+	}
+}
+
+type byHand struct {
+	proto.UnimplementedTokenStoreServer
+	store faultStore
+}
+
+func (b byHand) Value(ctx context.Context, r *proto.TokenValueRequest) (*proto.TokenValueResponse, error) {
+	value, err := b.store.Value(ctx, r.GetToken(), string(r.GetMetadata()))
+	if err != nil {
+		return nil, err
+	}
+	return &proto.TokenValueResponse{Value: value}, nil
+}
