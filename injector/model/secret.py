@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import NoReturn, final
 
 
@@ -31,6 +30,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        import hmac  # late: start-up; nearly nobody compares secrets
+
         return hmac.compare_digest(self._data, other._data)
 
     def __repr__(self) -> str:

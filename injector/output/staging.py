@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import stat
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,7 @@ class Staging(Struct):
 
     def _claim(self, mode: int) -> int:
         for _ in range(_CLAIMS):
-            self._token = secrets.token_hex(8)
+            self._token = os.urandom(8).hex()
             name = f".injector-{self._token}-0.tmp"
             descriptor = os.open(name, _CREATE, mode & 0o600, dir_fd=self.directory)
             self._anchor = descriptor
