@@ -30,7 +30,8 @@ def search_path(settings: Settings, environment: Mapping[str, str]) -> SearchPat
 def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Registry:
     """A registry for one run; whoever asks for it closes it."""
     options = HostOptions(
-        start_timeout=settings.plugins.start_timeout,
+        # A little less than the run's own deadline: the plugin's error tells more than "the time is up".
+        start_timeout=min(settings.plugins.start_timeout, 0.95 * settings.timeout),
         max_value_size=settings.plugins.max_value_size,
         pass_environment=settings.plugins.pass_environment,
         file_root=settings.file_root,

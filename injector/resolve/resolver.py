@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from injector.errors import DeadlineExceeded, InjectorError, PluginError, ResolutionError, Throttled
+from injector.plan.planner import Account
 from injector.resolve.budget import CallBudget
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from injector.backends.contract import Backend, Outcome
     from injector.model.references import Reference
-    from injector.plan.planner import Account, Plan
+    from injector.plan.planner import Plan
     from injector.telemetry.logs import Log
 
 MOST_ATTEMPTS = 4  # 0.2 + 0.4 + 0.8 s of full-jitter pauses at most: bridges a restart, not an outage
@@ -98,6 +99,7 @@ class _Run:
         self.log = log
         self._progress = progress
         self.last_errors: dict[Reference, InjectorError] = {}
+        self._names: dict[Account, str] = {}  # of the backends that were opened
 
     async def account(
         self, account: Account, references: Sequence[Reference], open_backend: Callable[[Account], Awaitable[Backend]]
@@ -108,6 +110,7 @@ class _Run:
             for reference in references:
                 self.answer(reference, error)
             return
+        self._names[account] = backend.name
         await _Account(self, backend, references).run()
 
     async def tick(self) -> None:
@@ -122,9 +125,10 @@ class _Run:
         if isinstance(last, Throttled):
             return last
         because = f"; the last attempt ended with: {last.message}" if last else ""
-        seconds = f"{self.limits.deadline:g} s"
+        name = self._names.get(Account(reference.prefix, reference.connection))
+        who = f"{name} gave no answer for {reference}" if name else f"the backend of {reference} did not start"
         return DeadlineExceeded(
-            f"{reference.prefix} gave no answer for {reference.path} within the run's {seconds}{because}",
+            f"{who} within the run's {self.limits.deadline:g} s{because}",
             hint="raise --timeout, or find out what the backend is waiting for",
         )
 
