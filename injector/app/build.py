@@ -29,12 +29,19 @@ def search_path(settings: Settings, environment: Mapping[str, str]) -> SearchPat
 
 def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Registry:
     """A registry for one run; whoever asks for it closes it."""
+    plugins = settings.plugins
     options = HostOptions(
         # A little less than the run's own deadline: the plugin's error tells more than "the time is up".
-        start_timeout=min(settings.plugins.start_timeout, 0.95 * settings.timeout),
-        max_value_size=settings.plugins.max_value_size,
-        pass_environment=settings.plugins.pass_environment,
+        start_timeout=min(plugins.start_timeout, 0.95 * settings.timeout),
+        max_value_size=plugins.max_value_size,
+        pass_environment=plugins.pass_environment,
         file_root=settings.file_root,
+        auto_mtls=plugins.auto_mtls,
+        multiplex=plugins.multiplex,
+        min_port=plugins.min_port,
+        max_port=plugins.max_port,
+        socket_group=plugins.socket_group,
+        socket_directory=plugins.socket_directory,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from injector.backends import discovery
 from injector.errors import InvalidReference
+from injector.model.policy import AutoMtls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,13 +30,20 @@ BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
-    that plugins get beside the usual ones; `file_root` bounds FILE://.
+    that plugins get beside the usual ones; `file_root` bounds FILE://; the others are how plugins are reached, see
+    `settings.schema.PluginSettings`.
     """
 
     start_timeout: float = 30.0
     max_value_size: int = 16 * 1024 * 1024
     pass_environment: tuple[str, ...] = ()
     file_root: Path | None = None
+    auto_mtls: AutoMtls = AutoMtls.PREFER
+    multiplex: bool = False
+    min_port: int = 10_000
+    max_port: int = 25_000
+    socket_group: str = ""
+    socket_directory: Path | None = None
 
 
 class Registry:
@@ -101,6 +109,7 @@ class Registry:
             return builtin()
         candidate = discovery.find(self._search, prefix)
         from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
+        from injector.backends.goplugin.wiring import Wiring  # late: start-up
 
         return await GoPluginBackend.start(
             candidate,
@@ -109,6 +118,7 @@ class Registry:
             environment=self._environment,
             extra_variables=self._options.pass_environment,
             max_value_bytes=self._options.max_value_size,
+            wiring=Wiring(**{name: getattr(self._options, name) for name in Wiring.__struct_fields__}),
         )
 
     def _builtins(self) -> dict[str, Callable[[], Backend]]:

@@ -1,4 +1,4 @@
-"""What a run does when a store has no such value or key."""
+"""What a run does when a store has no such value or key, and what it asks of the way to a plugin."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ class MissingPolicy(Struct, frozen=True):
 
     on_missing: OnMissing = OnMissing.FAIL
     default: str = ""
+
+
+class AutoMtls(StrEnum):
+    """require: no plugin without TLS · prefer: TLS with every plugin that can · off: never asked for."""
+
+    REQUIRE = "require"
+    PREFER = "prefer"
+    OFF = "off"

@@ -22,6 +22,7 @@ PROTOCOL_VERSIONS = (1,)
 """What this SDK speaks, lowest first."""
 
 _LARGEST_PORT = 65535
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})  # Go's strconv.ParseBool
 
 
 class StartRefused(Exception):
@@ -32,7 +33,8 @@ class StartRefused(Exception):
 class HostWishes:
     """
     What the host's environment asks for. `socket_group` is a name or a number; ports are a closed range, (0, 0) for
-    any. `problems` are entries that were skipped, as text for the log.
+    any. `client_certificate` is the host's own in PEM, when it asks for AutoMTLS. `problems` are entries that were
+    skipped, as text for the log.
     """
 
     protocol_version: int
@@ -40,6 +42,7 @@ class HostWishes:
     socket_group: str = ""
     ports: tuple[int, int] = (0, 0)
     asks_for_multiplexing: bool = False
+    client_certificate: str = ""
     problems: tuple[str, ...] = ()
 
 
@@ -56,18 +59,14 @@ def take_wishes(environment: MutableMapping[str, str]) -> HostWishes:
     """
     asked = {name: environment.pop(name) for name in list(environment) if name.startswith("PLUGIN_")}
     environment.pop(COOKIE_NAME, None)
-    if asked.get("PLUGIN_CLIENT_CERT"):
-        raise StartRefused(
-            "the host asks for AutoMTLS, which this plugin cannot do: it refuses to serve in clear instead. "
-            "Switch AutoMTLS off for this plugin."
-        )
     version, problems = negotiate(asked.get("PLUGIN_PROTOCOL_VERSIONS", ""))
     return HostWishes(
         protocol_version=version,
         socket_directory=asked.get("PLUGIN_UNIX_SOCKET_DIR", ""),
         socket_group=asked.get("PLUGIN_UNIX_SOCKET_GROUP", ""),
         ports=_port_range(asked),
-        asks_for_multiplexing=bool(asked.get("PLUGIN_MULTIPLEX_GRPC")),
+        asks_for_multiplexing=asked.get("PLUGIN_MULTIPLEX_GRPC", "") in _TRUE,
+        client_certificate=asked.get("PLUGIN_CLIENT_CERT", ""),
         problems=problems,
     )
 
@@ -90,10 +89,17 @@ def negotiate(offered: str, *, spoken: Sequence[int] = PROTOCOL_VERSIONS) -> tup
     return max(common, default=min(spoken)), tuple(problems)
 
 
-def handshake_line(version: int, network: str, address: str, *, with_multiplexing: bool) -> str:
-    """The line for the host, with its newline. The field about multiplexing is there only when it was asked for."""
-    line = f"{CORE_VERSION}|{version}|{network}|{address}|grpc|"
-    return line + ("|false\n" if with_multiplexing else "\n")
+def handshake_line(
+    version: int, network: str, address: str, *, certificate: str = "", multiplexed: bool = False
+) -> str:
+    """
+    The line for the host, with its newline.
+
+    *certificate* is ours in base64 without padding. The field about multiplexing is there only when the host asked
+    for it: older ones take it for a part of the certificate.
+    """
+    line = f"{CORE_VERSION}|{version}|{network}|{address}|grpc|{certificate}"
+    return line + ("|true\n" if multiplexed else "\n")
 
 
 def introduction(name: str) -> str:

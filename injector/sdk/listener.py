@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from injector.sdk.handshake import StartRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import grpc
 
+    from injector.sdk.gateway import Gateway
     from injector.sdk.handshake import HostWishes
 
 _TEMPORARY = "/tmp"  # noqa: S108 - what goes there is a directory of ours
@@ -47,22 +50,26 @@ class Listener:
                 os.rmdir(self.directory)  # noqa: PTH106 - start-up
 
 
-def listen(server: grpc.Server, wishes: HostWishes) -> Listener:
-    """Binds *server*, not started yet, to an address that fits *wishes*. StartRefused when there is none."""
+def listen(server: grpc.Server, wishes: HostWishes, gateway: Gateway | None = None) -> Listener:
+    """
+    Binds *server*, not started yet, to an address that fits *wishes*; with a *gateway* that one is bound instead.
+
+    StartRefused when there is no such address.
+    """
     try:
-        return _listen_on_socket(server, wishes)
+        return _listen_on_socket(server, wishes, gateway)
     except (OSError, RuntimeError) as error:  # RuntimeError: gRPC could not bind
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no socket could be bound"
-        return _listen_on_loopback(server, wishes, f"Unix socket not available: {reason}")
+        return _listen_on_loopback(server, wishes, f"Unix socket not available: {reason}", gateway)
 
 
-def _listen_on_socket(server: grpc.Server, wishes: HostWishes) -> Listener:
+def _listen_on_socket(server: grpc.Server, wishes: HostWishes, gateway: Gateway | None) -> Listener:
     group = _group_id(wishes.socket_group) if wishes.socket_group else None
-    directory = "" if wishes.socket_directory else _private_directory()
+    directory = "" if wishes.socket_directory else private_directory()
     path = f"{wishes.socket_directory or directory}/{_socket_name()}"
     listener = Listener("unix", path, directory)
     try:
-        _bind(server, path)
+        _bind(server, path, gateway)
         if group is not None:
             _give_to_group(listener, group)
     except BaseException:
@@ -83,16 +90,33 @@ def _give_to_group(listener: Listener, group: int) -> None:
         raise StartRefused(f"PLUGIN_UNIX_SOCKET_GROUP: the socket cannot be given to it: {error.strerror}") from None
 
 
-def _bind(server: grpc.Server, path: str) -> None:
+def _bind(server: grpc.Server, path: str, gateway: Gateway | None) -> None:
+    if gateway is None:
+        bind_privately(server, path)
+        return
+    import socket  # late: start-up
+
+    with _private_files():
+        gateway.bind(socket.AF_UNIX, path)
+
+
+def bind_privately(server: grpc.Server, path: str) -> None:
+    """Binds *server* to a new socket at *path* with mode 0600. OSError, or RuntimeError from gRPC."""
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise OSError(0, f"its path would be longer than {_LONGEST_PATH} bytes")
-    before = os.umask(0o177)  # the socket is private from its first moment on
-    try:
+    with _private_files():
         server.add_insecure_port(f"unix:{_quoted(path)}")
-    finally:
-        os.umask(before)
     if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - start-up
         raise OSError(0, "no socket appeared")
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    before = os.umask(0o177)  # the socket is private from its first moment on
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _quoted(path: str) -> str:
@@ -104,7 +128,8 @@ def _quoted(path: str) -> str:
     return quote(path)
 
 
-def _private_directory() -> str:
+def private_directory() -> str:
+    """A new directory with mode 0700, short enough for a socket in it. OSError."""
     # Not tempfile: it costs a tenth of the start. mkdir fails when the name is taken, by a link as well.
     name = f"injector-plugin-{os.urandom(6).hex()}"
     directory = f"{os.environ.get('TMPDIR') or _TEMPORARY}/{name}"
@@ -129,7 +154,7 @@ def _group_id(group: str) -> int:
         raise StartRefused(f"PLUGIN_UNIX_SOCKET_GROUP names no group of this machine: {group!r}") from None
 
 
-def _listen_on_loopback(server: grpc.Server, wishes: HostWishes, problem: str) -> Listener:
+def _listen_on_loopback(server: grpc.Server, wishes: HostWishes, problem: str, gateway: Gateway | None) -> Listener:
     import socket  # late: start-up
 
     lowest, highest = wishes.ports
@@ -139,8 +164,12 @@ def _listen_on_loopback(server: grpc.Server, wishes: HostWishes, problem: str) -
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        with suppress(RuntimeError):
-            return Listener("tcp", f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}", problem=problem)
+        with suppress(RuntimeError, OSError):
+            if gateway is not None:
+                bound = gateway.bind(socket.AF_INET, ("127.0.0.1", port))[1]
+            else:
+                bound = server.add_insecure_port(f"127.0.0.1:{port}")
+            return Listener("tcp", f"127.0.0.1:{bound}", problem=problem)
     raise StartRefused(
         f"no address to listen at: {problem or 'no Unix sockets here'}; no port free in {lowest}-{highest}"
     )

@@ -123,15 +123,32 @@ class ControlServices:
             yield StdioData(channel=StdioData.Channel.Name(channel), data=data).SerializeToString()
 
     def start_broker_stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Stays open until the host ends it. Nothing is brokered: a store needs no second connection."""
+        """
+        ConnInfo in, ConnInfo out; stays open until the host ends it.
+
+        Nothing is brokered, since a store needs no second connection: a host that knocks for one is told so.
+        """
         if not self._broker_streams.acquire(blocking=False):
             _abort(context, Status("RESOURCE_EXHAUSTED", "too many broker streams"))
         try:
-            for _ in requests:
-                pass
+            for request in requests:
+                yield from _answer_to_knock(request)
         finally:
             self._broker_streams.release()
-        yield from ()
+
+
+def _answer_to_knock(request: bytes) -> Iterator[bytes]:
+    from google.protobuf.message import DecodeError  # late: start-up
+
+    from injector._proto.goplugin.grpc_broker_pb2 import ConnInfo  # late: start-up
+
+    try:
+        info = ConnInfo.FromString(request)
+    except DecodeError:
+        return
+    if info.knock.knock:
+        refusal = ConnInfo.Knock(ack=True, error="this plugin brokers no connections")
+        yield ConnInfo(service_id=info.service_id, knock=refusal).SerializeToString()
 
 
 def register(server: grpc.Server, store: TokenStoreService, control: ControlServices) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from injector.sdk.gateway import Gateway
     from injector.sdk.handshake import HostWishes
     from injector.sdk.listener import Listener
     from injector.sdk.services import TokenStoreService
@@ -35,6 +36,7 @@ LARGEST_MESSAGE = 64 * 1024 * 1024
 # Seconds. A host kills a plugin two seconds after it asked for its end; all of these together stay below.
 _GRACE_FOR_CALLS = 0.8
 _GRACE_FOR_SERVER = 0.3
+_GRACE_FOR_GATEWAY = 0.2
 _GRACE_FOR_STORE = 0.5
 
 _PARENT_CHECK_MS = 5000  # in case something else holds the host's end of the pipe open
@@ -100,18 +102,22 @@ class _Plugin:
         self._output: Output = Output()
         self._service: TokenStoreService = TokenStoreService(self._store, self._log)
         register(self._server, self._service, ControlServices(self._output, self._wake))
-        self._listener: Listener = listen(self._server, wishes)
+        self._gateway = self._gateway_for(wishes)
+        self._listener: Listener = listen(self._server, wishes, self._gateway)
         self._server.start()
+        if self._gateway is not None:
+            self._gateway.start()
         line = handshake_line(
             wishes.protocol_version,
             self._listener.network,
             self._listener.address,
-            with_multiplexing=wishes.asks_for_multiplexing,
+            certificate=self._gateway.certificate if self._gateway is not None else "",
+            multiplexed=wishes.asks_for_multiplexing,
         )
         try:
             os.write(1, line.encode())
         except OSError:
-            self._listener.remove()
+            self._remove_sockets()
             raise StartRefused("the host has gone before the plugin had started") from None
         self._capture = Capture(self._output)
         self._original_stdout = self._capture.install()
@@ -148,11 +154,34 @@ class _Plugin:
             self._service.wait_until_idle(_GRACE_FOR_CALLS)
         self._output.close()
         self._server.stop(None).wait(_GRACE_FOR_SERVER)
-        self._listener.remove()
+        if self._gateway is not None and self._is_host_waiting:
+            self._gateway.wait_until_quiet(_GRACE_FOR_GATEWAY)
+        self._remove_sockets()
         closing = threading.Thread(target=self._close, name="close", daemon=True)
         closing.start()
         closing.join(_GRACE_FOR_STORE)
         os._exit(0)  # not sys.exit: that waits for threads which hang in a backend
+
+    def _gateway_for(self, wishes: HostWishes) -> Gateway | None:
+        if not wishes.client_certificate and not wishes.asks_for_multiplexing:
+            return None
+        from injector.sdk.gateway import Gateway  # late: only for hosts that ask for it
+
+        gateway = Gateway(
+            client_certificate=wishes.client_certificate, multiplexed=wishes.asks_for_multiplexing, log=self._log
+        )
+        for directory in dict.fromkeys(("", wishes.socket_directory)):
+            try:
+                gateway.put_before(self._server, directory)
+            except (OSError, RuntimeError):  # RuntimeError: gRPC could not bind
+                continue
+            return gateway
+        raise StartRefused("there is no place for a private socket, which AutoMTLS and multiplexing need")
+
+    def _remove_sockets(self) -> None:
+        self._listener.remove()
+        if self._gateway is not None:
+            self._gateway.remove()
 
     def _obey_signals(self) -> None:
         import signal  # late: start-up

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from injector.model.policy import OnMissing
+from injector.model.policy import AutoMtls, OnMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ _LARGEST = 2**31 - 1  # gRPC counts message sizes in 32 bits
 _MODE = re.compile(r"(?:0o)?([0-7]{1,12})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_CALLS = 10_000
+_HIGHEST_PORT = 65_535
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _LEVELS = ("trace", "debug", "info", "warning", "error", "off")
@@ -102,6 +103,12 @@ def _boolean(text: str) -> bool:
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _MOST_CALLS:
+        raise ValueError
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= _HIGHEST_PORT:
         raise ValueError
     return int(text)
 
@@ -162,6 +169,9 @@ DURATION = Kind("a duration with its unit, such as 500ms, 30s or 1h30m, above ze
 SIZE = Kind("a size such as 16Mi, 64M or a number of bytes, from 1 to 2147483647 bytes", size, tags=_NUMBERS)
 MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMBERS)
 COUNT = Kind(f"a whole number from 1 to {_MOST_CALLS}", _count, tags=frozenset({"int"}))
+PORT = Kind(f"a port number from 1 to {_HIGHEST_PORT}", _port, tags=frozenset({"int"}))
+AUTO_MTLS = Kind("one of require, prefer, off", AutoMtls, tags=frozenset({"str", "bool"}))
+GROUP = Kind("a group's name or number", _not_empty, tags=frozenset({"str", "int"}))
 PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
 VARIABLES = Kind("the name of an environment variable", _variable, separator=",")

@@ -54,11 +54,14 @@ def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, o
             files = document.files
     values |= _from_environment(environ, problems)
     values |= _from_flags(flags, problems)
+    settings = _settings(values, files)
+    if settings.plugins.min_port > settings.plugins.max_port:
+        problems.append(SettingsError("plugins.minPort is above plugins.maxPort", hint="leave both away, or set both"))
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise RunFailed(problems)
-    return _settings(values, files)
+    return settings
 
 
 def _settings(values: Mapping[str, Any], files: tuple[FileOverride, ...]) -> Settings:

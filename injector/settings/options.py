@@ -58,6 +58,13 @@ OPTIONS = (
     _option("plugins.call_timeout", kinds.DURATION, "plugin_call_timeout"),
     _option("plugins.pass_environment", kinds.VARIABLES, "pass_environment"),
     _option("plugins.max_value_size", kinds.SIZE, "max_value_size"),
+    _option("plugins.auto_mtls", kinds.AUTO_MTLS, "auto_mtls"),
+    _option("plugins.multiplex", kinds.BOOLEAN, "multiplex"),
+    # Not INJECTOR_…_PORT: Kubernetes makes such variables itself, and they are skipped.
+    _option("plugins.min_port", kinds.PORT, "plugin_port_min"),
+    _option("plugins.max_port", kinds.PORT, "plugin_port_max"),
+    _option("plugins.socket_group", kinds.GROUP, "plugin_socket_group"),
+    _option("plugins.socket_directory", kinds.PATH, "plugin_socket_directory"),
 )
 
 OVERRIDES = {

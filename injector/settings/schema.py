@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from injector.model.policy import MissingPolicy, OnMissing
+from injector.model.policy import AutoMtls, MissingPolicy, OnMissing
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
@@ -24,13 +24,21 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     How plugins are run.
 
     `start_timeout` and `call_timeout` in seconds; `pass_environment` names the variables that a plugin gets beside
-    the usual ones; `max_value_size` is in bytes.
+    the usual ones; `max_value_size` is in bytes. `auto_mtls` and `multiplex` are asked of every plugin; plugins on TCP
+    listen between `min_port` and `max_port`; sockets lie below `socket_directory` (TMPDIR when None) and belong to
+    `socket_group` (a name or a number) when it is set.
     """
 
     start_timeout: float = 30.0
     call_timeout: float = 30.0
     pass_environment: tuple[str, ...] = ()
     max_value_size: int = 16 * 1024 * 1024
+    auto_mtls: AutoMtls = AutoMtls.PREFER
+    multiplex: bool = False
+    min_port: int = 10_000
+    max_port: int = 25_000
+    socket_group: str = ""
+    socket_directory: Path | None = None
 
 
 class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -174,7 +174,6 @@ async def test_closes_its_output(start_backend, install) -> None:
         ("1|1|unix|/x|netrpc", '"netrpc"'),
         ("1|1|unix", "has 3 fields"),
         ("1|1|unix|/x|grpc|!" + CERTIFICATE, "not base64"),
-        ("1|1|unix|/x|grpc|" + CERTIFICATE, "TLS was not asked for"),
         ("1|1|unix|/x|grpc||maybe", "not a truth value"),
     ],
 )

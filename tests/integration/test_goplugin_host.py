@@ -192,6 +192,7 @@ async def test_the_plugin_sees_the_allow_list_and_go_plugins_variables_only(
     seen = json.loads(await value(backend, "env"))
     directory = seen.pop("PLUGIN_UNIX_SOCKET_DIR")
     assert Path(directory).parent == socket_base
+    assert seen.pop("PLUGIN_CLIENT_CERT").startswith("-----BEGIN CERTIFICATE-----\n")
     assert seen == {
         "AWS_REGION": "eu-west-1",
         "CONFIGMANAGER_PLUGIN": "configmanager-plugin-hello",

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from injector.backends.goplugin.wiring import DEFAULT, Wiring
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 COOKIE_NAME = "CONFIGMANAGER_PLUGIN"
 COOKIE_VALUE = "configmanager-plugin-hello"
-
-# Ports for plugins that listen on TCP; go-plugin's defaults.
-_LOWEST_PORT = 10_000
-_HIGHEST_PORT = 25_000
 
 _NAMES = frozenset(
     {
@@ -41,6 +39,8 @@ def plugin_environment(
     socket_directory: Path,
     versions: Collection[int],
     extra: Sequence[str] = (),
+    wiring: Wiring = DEFAULT,
+    client_certificate: str = "",
 ) -> dict[str, str]:
     """
     The whole environment of a plugin process.
@@ -50,14 +50,19 @@ def plugin_environment(
         socket_directory: where the plugin makes its socket.
         versions: the protocol versions that we speak.
         extra: further variables that may pass, by name or as `NAME_*`. PLUGIN_* and the cookie never pass.
+        wiring: what is asked of the connection.
+        client_certificate: our own in PEM, when the plugin is asked for AutoMTLS.
     """
     passed = {name: value for name, value in inherited.items() if _may_pass(name, extra)}
     return passed | {
         COOKIE_NAME: COOKIE_VALUE,
         "PLUGIN_PROTOCOL_VERSIONS": ",".join(map(str, sorted(versions))),
-        "PLUGIN_MIN_PORT": str(_LOWEST_PORT),
-        "PLUGIN_MAX_PORT": str(_HIGHEST_PORT),
+        "PLUGIN_MIN_PORT": str(wiring.min_port),
+        "PLUGIN_MAX_PORT": str(wiring.max_port),
         "PLUGIN_UNIX_SOCKET_DIR": str(socket_directory),
+        **({"PLUGIN_UNIX_SOCKET_GROUP": wiring.socket_group} if wiring.socket_group else {}),
+        **({"PLUGIN_MULTIPLEX_GRPC": "true"} if wiring.multiplex else {}),
+        **({"PLUGIN_CLIENT_CERT": client_certificate} if client_certificate else {}),
     }
 
 

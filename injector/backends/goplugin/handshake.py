@@ -8,8 +8,6 @@ server.go (Serve). Unlike its host, this one skips what a program prints before 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +15,7 @@ from msgspec import Struct
 
 from injector.backends.goplugin.quoting import quote
 from injector.errors import HandshakeFailed
+from injector.wire.certificates import from_field
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -145,9 +144,8 @@ def _certificate(field: str) -> bytes | None:
     if len(field) <= _SHORTEST_CERTIFICATE:
         return None
     try:
-        # go-plugin writes base64 without padding.
-        return base64.b64decode(field + "=" * (-len(field) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return from_field(field)
+    except ValueError:
         raise HandshakeFailed("its certificate is not base64") from None
 
 

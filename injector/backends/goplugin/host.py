@@ -11,8 +11,10 @@ from injector.backends.contract import Limits
 from injector.backends.goplugin import transport
 from injector.backends.goplugin.environment import plugin_environment
 from injector.backends.goplugin.launch import PluginProcess
+from injector.backends.goplugin.link import Link, NotListening
 from injector.backends.goplugin.socket_directory import SocketDirectory
 from injector.backends.goplugin.status import to_error
+from injector.backends.goplugin.wiring import DEFAULT, Wiring, refusal
 from injector.errors import (
     HandshakeFailed,
     InjectorError,
@@ -21,9 +23,12 @@ from injector.errors import (
     PluginStartFailed,
     PluginStartTimeout,
 )
+from injector.model.policy import AutoMtls
 from injector.model.references import Value
 from injector.model.secret import Secret
 from injector.telemetry.logs import Level
+from injector.wire.certificates import self_signed
+from injector.wire.tls import PeerWentAway, TlsFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from injector.backends.goplugin.handshake import Handshake
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
+    from injector.wire.certificates import Identity
 
 _VERSIONS = (1,)
 _MIB = 1024 * 1024
@@ -58,12 +64,17 @@ class GoPluginBackend:
         *,
         stop_grace: float,
         max_value_bytes: int,
+        wiring: Wiring = DEFAULT,
+        identity: Identity | None = None,
     ) -> None:
         self._process = process
         self._directory = directory
         self._log = log
         self._stop_grace = stop_grace
         self._max_value_bytes = max_value_bytes
+        self._wiring = wiring
+        self._identity = identity
+        self._link: Link | None = None
         self._channel: transport.PluginChannel | None = None
         self._output: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -80,6 +91,7 @@ class GoPluginBackend:
         environment: Mapping[str, str] | None = None,
         extra_variables: Sequence[str] = (),
         max_value_bytes: int = 16 * _MIB,
+        wiring: Wiring = DEFAULT,
     ) -> GoPluginBackend:
         """
         Starts the program, shakes hands, connects and asks whether it is well.
@@ -92,24 +104,33 @@ class GoPluginBackend:
             environment: our environment, of which the plugin gets an allow-listed part; os.environ by default.
             extra_variables: further variables that the plugin gets, by name or as `NAME_*`.
             max_value_bytes: the largest value that is accepted.
+            wiring: what is asked of the connection.
 
         Raises:
             PluginRefused: the candidate was refused by discovery.
             PluginStartFailed: it cannot be executed, or ended, or does not listen where it said.
             PluginStartTimeout: it did not get so far in time.
-            HandshakeFailed: it speaks something else.
+            HandshakeFailed: it speaks something else, has no TLS or multiplexing although it must, or is not the one
+                of its handshake.
+            PluginError: another user's process listens on its socket.
 
         Nothing is left of a plugin that did not start. On Linux the plugin dies with the calling thread.
         """
         if candidate.refusal is not None:
             raise candidate.refusal
         inherited = os.environ if environment is None else environment
-        directory = SocketDirectory.create(inherited)
+        identity = None if wiring.auto_mtls is AutoMtls.OFF else self_signed()
+        directory = SocketDirectory.create(inherited, base=wiring.socket_directory, group=wiring.socket_group)
         try:
             process = await PluginProcess.launch(
                 candidate,
                 environment=plugin_environment(
-                    inherited, socket_directory=directory.path, versions=_VERSIONS, extra=extra_variables
+                    inherited,
+                    socket_directory=directory.path,
+                    versions=_VERSIONS,
+                    extra=extra_variables,
+                    wiring=wiring,
+                    client_certificate=identity.pem if identity is not None else "",
                 ),
                 log=log,
                 versions=_VERSIONS,
@@ -117,7 +138,15 @@ class GoPluginBackend:
         except BaseException:
             directory.remove()
             raise
-        backend = cls(process, directory, log, stop_grace=stop_grace, max_value_bytes=max_value_bytes)
+        backend = cls(
+            process,
+            directory,
+            log,
+            stop_grace=stop_grace,
+            max_value_bytes=max_value_bytes,
+            wiring=wiring,
+            identity=identity,
+        )
         try:
             await backend._get_ready(start_timeout)
         except BaseException:
@@ -160,9 +189,10 @@ class GoPluginBackend:
         try:
             async with asyncio.timeout(start_timeout):
                 handshake = await self._process.handshake()
-                _refuse_tls(handshake, self.name)
+                self._check(handshake)
                 waiting_for = f"did not answer at {handshake.address}"
-                self._channel = transport.PluginChannel(handshake, max_value_bytes=self._max_value_bytes)
+                target = await self._open_link(handshake)
+                self._channel = transport.PluginChannel(target, max_value_bytes=self._max_value_bytes)
                 await self._connect(self._channel, handshake.address)
         except TimeoutError:
             words = self._process.noise + self._process.last_words()
@@ -175,6 +205,35 @@ class GoPluginBackend:
         self._directory.remove()
         self._ready = True
 
+    def _check(self, handshake: Handshake) -> None:
+        problem = refusal(handshake, self._wiring)
+        if problem is not None:
+            what, hint = problem
+            raise HandshakeFailed(f"the handshake of {self.name} is of no use: {what}", hint=hint)
+        if handshake.certificate is None and self._identity is not None:
+            self._log.debug("the plugin is reached without TLS: it has no AutoMTLS", plugin=self.name)
+
+    async def _open_link(self, handshake: Handshake) -> str:
+        self._link = Link(
+            handshake, identity=self._identity, multiplex=self._wiring.multiplex, directory=self._directory.path
+        )
+        opening = self._link.open(expected_pid=self.pid, name=self.name, log=self._log)
+        try:
+            return await self._unless_ended(opening)
+        except NotListening:
+            problem = f"does not listen at {handshake.address}, the address of its handshake"
+            raise PluginStartFailed(f"{self.name} {problem}{self._process.last_words()}") from None
+        except PeerWentAway:
+            raise PluginStartFailed(f"{self.name} {await self._process.ended(_BEFORE_READY)}") from None
+        except TlsFailed as failure:
+            raise self._not_trusted(failure) from None
+
+    def _not_trusted(self, failure: TlsFailed) -> HandshakeFailed:
+        return HandshakeFailed(
+            f"{self.name} {failure}{self._process.last_words()}",
+            hint="if the plugin cannot do AutoMTLS, set plugins.autoMtls to off",
+        )
+
     async def _connect(self, channel: transport.PluginChannel, address: str) -> None:
         try:
             await self._unless_ended(channel.connect())
@@ -184,6 +243,7 @@ class GoPluginBackend:
         except transport.AnswerUnreadable:
             problem = "does not answer a health check as gRPC has it"
         except transport.CallFailed as failure:
+            self._raise_tls_failure()
             if failure.lost:
                 raise PluginStartFailed(f"{self.name} {await self._process.ended(_BEFORE_READY)}") from None
             problem = f"answered its first health check with {failure.status.code}"
@@ -191,7 +251,13 @@ class GoPluginBackend:
             if healthy:
                 return
             problem = "says that it is not serving"
+        self._raise_tls_failure()
         raise PluginStartFailed(f"{self.name} {problem}{self._process.last_words()}")
+
+    def _raise_tls_failure(self) -> None:
+        failure = self._link.failure if self._link is not None else None
+        if failure is not None and not isinstance(failure, PeerWentAway):
+            raise self._not_trusted(failure) from None
 
     async def _unless_ended(self, work: Coroutine[Any, Any, _T]) -> _T:
         task = asyncio.ensure_future(work)
@@ -282,11 +348,5 @@ class GoPluginBackend:
             await asyncio.gather(self._output, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close()
-
-
-def _refuse_tls(handshake: Handshake, name: str) -> None:
-    if handshake.certificate is not None:
-        raise HandshakeFailed(
-            f"the handshake of {name} is of no use: it brings a certificate, and TLS was not asked for",
-            hint="the plugin must serve without TLS when PLUGIN_CLIENT_CERT is not set",
-        )
+        if self._link is not None:
+            await self._link.close()

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from injector.backends.goplugin.quoting import quote
 from injector.errors import PluginStartFailed
 
 if TYPE_CHECKING:
@@ -33,32 +34,43 @@ _FALLBACKS = ("/tmp", "/dev/shm")  # noqa: S108  # the directory inside is made 
 
 
 class SocketDirectory:
-    """A directory with mode 0700. Made by `create`, given back by `remove`."""
+    """A directory with mode 0700, or 0770 for a group. Made by `create`, given back by `remove`."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
 
     @classmethod
-    def create(cls, environment: Mapping[str, str]) -> SocketDirectory:
+    def create(cls, environment: Mapping[str, str], *, base: Path | None = None, group: str = "") -> SocketDirectory:
         """
         A new directory below TMPDIR, or below /tmp or /dev/shm when TMPDIR is too long for a socket or not writable.
 
         Removes what dead owners have left in the same place.
 
+        Args:
+            environment: where TMPDIR is looked up.
+            base: the one place to use instead.
+            group: a group's name or number, whose members may use the directory as well (mode 0770).
+
         Raises:
-            PluginStartFailed: no place can be written; the message names the last one and why.
+            PluginStartFailed: no place can be written, or it cannot be given to the group.
         """
-        problem = ""
-        for base in _bases(environment):
+        problem = "its path is too long or not absolute" if base else ""
+        for place in _bases(environment) if base is None else _short_enough(base):
             try:
-                sweep(base)
-                return cls._create_in(base)
+                sweep(place)
+                directory = cls._create_in(place)
             except OSError as error:
-                problem = f"{base}: {error.strerror}"
+                problem = f"{place}: {error.strerror}"
+                continue
+            if group:
+                _give_to(directory, group)
+            return directory
         raise PluginStartFailed(
             f"there is no place for a plugin's socket ({problem})",
-            hint="set TMPDIR to a directory that this user can write, in a pod for example an emptyDir volume",
+            hint="set the setting plugins.socketDirectory to a short path that this user can write"
+            if base
+            else "set TMPDIR to a directory that this user can write, in a pod for example an emptyDir volume",
         )
 
     @classmethod
@@ -86,6 +98,21 @@ class SocketDirectory:
         _remove_flat(self.path)
         os.close(self._lock)
         self._lock = -1
+
+
+def _give_to(directory: SocketDirectory, group: str) -> None:
+    import shutil  # late: start-up
+
+    try:
+        shutil.chown(directory.path, group=int(group) if group.isascii() and group.isdigit() else group)
+        directory.path.chmod(0o770)
+    except (LookupError, OSError) as error:
+        directory.remove()
+        reason = (error.strerror if isinstance(error, OSError) else None) or "there is no such group"
+        raise PluginStartFailed(
+            f"the socket directory cannot be given to the group {quote(group)}: {reason}",
+            hint="set plugins.socketGroup to a group that this user is a member of",
+        ) from None
 
 
 def sweep(base: Path) -> None:
@@ -118,10 +145,12 @@ def _own_directories(base: Path) -> Iterator[Path]:
 
 def _bases(environment: Mapping[str, str]) -> Iterator[Path]:
     for name in (environment.get("TMPDIR", ""), *_FALLBACKS):
-        path = Path(name)
-        long = len(os.fsencode(path)) + 1 + len(_NAME_START) + 12 > _LONGEST_PATH
-        if path.is_absolute() and not long:
-            yield path
+        yield from _short_enough(Path(name))
+
+
+def _short_enough(base: Path) -> Iterator[Path]:
+    if base.is_absolute() and len(os.fsencode(base)) + 1 + len(_NAME_START) + 12 <= _LONGEST_PATH:
+        yield base
 
 
 def _remove_flat(directory: Path) -> None:

@@ -16,8 +16,6 @@ from injector.backends.goplugin.status import CallStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from injector.backends.goplugin.handshake import Handshake
-
 _MOST_RECEIVED = 64 * 1024 * 1024
 _ROOM_FOR_FRAMING = 64 * 1024
 _NEVER = 2**31 - 1  # INT_MAX, in milliseconds: gRPC's word for "no idle time-out"
@@ -62,15 +60,15 @@ class PluginChannel:
     A connection to one plugin; give it back with `close`, also when `connect` failed.
 
     Args:
-        handshake: where the plugin listens.
+        target: the address, as gRPC writes it.
         max_value_bytes: the largest value that is of use; an answer may be that large, and 64 MiB in any case.
     """
 
-    def __init__(self, handshake: Handshake, *, max_value_bytes: int) -> None:
+    def __init__(self, target: str, *, max_value_bytes: int) -> None:
         import grpc.aio  # late: start-up
 
         # Any: grpc-stubs knows little of grpc.aio, and some of it wrongly.
-        channel: Any = grpc.aio.insecure_channel(_target(handshake), options=_options(max_value_bytes))
+        channel: Any = grpc.aio.insecure_channel(target, options=_options(max_value_bytes))
         self._channel = channel
         self._value = channel.unary_unary("/proto.TokenStore/Value")
 
@@ -79,7 +77,7 @@ class PluginChannel:
         Connects. Has no time-out of its own: wrap it in one.
 
         Raises:
-            NoConnection: nobody listens at the handshake's address.
+            NoConnection: nobody listens there.
         """
         from grpc import ChannelConnectivity  # late: start-up
 
@@ -174,15 +172,6 @@ def _parsed(message_type: Any, raw: bytes) -> Any:
         return message_type.FromString(raw)
     except DecodeError:
         raise AnswerUnreadable from None
-
-
-def _target(handshake: Handshake) -> str:
-    from urllib.parse import quote  # late: start-up
-
-    if handshake.network == "unix":
-        return "unix:" + quote(handshake.address)  # gRPC decodes percent signs in it
-    family = "ipv6" if handshake.address.startswith("[") else "ipv4"
-    return f"{family}:{quote(handshake.address, safe=':[]')}"
 
 
 def _options(max_value_bytes: int) -> list[tuple[str, int]]:
