@@ -34,6 +34,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Re
         max_value_size=settings.plugins.max_value_size,
         pass_environment=settings.plugins.pass_environment,
         file_root=settings.file_root,
+        configuration=settings.plugins.configuration,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

@@ -8,7 +8,7 @@ plugin path and the installed packages have.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -29,13 +29,15 @@ BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
-    that plugins get beside the usual ones; `file_root` bounds FILE://.
+    that plugins get beside the usual ones; `file_root` bounds FILE://. `configuration` has the settings of a plugin's
+    ambient connection, by the plugin's name in lower case.
     """
 
     start_timeout: float = 30.0
     max_value_size: int = 16 * 1024 * 1024
     pass_environment: tuple[str, ...] = ()
     file_root: Path | None = None
+    configuration: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Registry:
@@ -109,6 +111,7 @@ class Registry:
             environment=self._environment,
             extra_variables=self._options.pass_environment,
             max_value_bytes=self._options.max_value_size,
+            configuration=self._options.configuration.get(candidate.name),
         )
 
     def _builtins(self) -> dict[str, Callable[[], Backend]]:

@@ -6,7 +6,9 @@ Names are camelCase in the settings file. Times are in seconds, sizes in bytes, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the fields' types
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from msgspec import Struct
 
@@ -24,13 +26,15 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     How plugins are run.
 
     `start_timeout` and `call_timeout` in seconds; `pass_environment` names the variables that a plugin gets beside
-    the usual ones; `max_value_size` is in bytes.
+    the usual ones; `max_value_size` is in bytes. `configuration` has what a plugin is given at its start, by its name
+    in lower case: JSON's types, whose meaning is the plugin's own. It is written in the file only.
     """
 
     start_timeout: float = 30.0
     call_timeout: float = 30.0
     pass_environment: tuple[str, ...] = ()
     max_value_size: int = 16 * 1024 * 1024
+    configuration: Mapping[str, Mapping[str, Any]] = {}
 
 
 class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
