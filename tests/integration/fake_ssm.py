@@ -4,9 +4,9 @@ A Parameter Store as a program, with the limits that moto does not have: `fake_s
 It prints its URL and serves until it is ended. GetParameter and GetParameters cost `--latency`, and one token each of a
 bucket that fills with `--rate` a second and holds as many (none: no limit); a call without a token is refused with
 ThrottlingException. A name answers by what is in it: `missing` is not there, `denied` and `kms` make the whole call an
-AccessDeniedException as IAM and KMS do, `bad name` a ValidationException, everything else has the value `value of NAME`.
-GetParameters refuses more than ten names, and two of one parameter. `GET /calls` tells what was asked, as JSON: a list of
-[operation, names, outcome].
+AccessDeniedException as IAM and KMS do, `bad name` a ValidationException, everything else has a value, `value of NAME`.
+GetParameters refuses more than ten names, and two of one parameter. `GET /calls` tells what was asked, as JSON: a list
+of [operation, names, outcome].
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Store:
                 data = json.dumps(answer).encode()
                 writer.write(
                     f"HTTP/1.1 {status} x\r\nContent-Type: application/x-amz-json-1.1\r\n"
-                    f"Content-Length: {len(data)}\r\n\r\n".encode() + data
+                    f"Content-Length: {len(data)}\r\n\r\n".encode()
+                    + data
                 )
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
