@@ -27,7 +27,7 @@ demo: install ## the main job, on a local Parameter Store: templates in, finishe
 test: install ## every test that needs no cluster
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-check: install lint types imports proto-check ## lint, types, import rules, generated code
+check: install lint types imports proto-check proto-lint proto-breaking ## lint, types, import rules, proto/, generated code
 
 lint: install
 	$(BIN)/ruff check .
@@ -45,6 +45,14 @@ proto: install ## generate injector/_proto from proto/
 .PHONY: proto-check
 proto-check: install
 	$(BIN)/python tools/generate_proto.py --check
+
+.PHONY: proto-lint proto-breaking
+proto-lint: install
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path proto/injector
+
+proto-breaking: install
+	$(BIN)/python tools/check_proto_breaking.py
 
 bench: install ## the measurements of docs/measurements.md
 	$(BIN)/python -m benchmarks

@@ -9,6 +9,7 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     ├─ ResolutionError             a reference has no value
     │  ├─ MissingError          4  the policy `on_missing` may forgive these
     │  ├─ InvalidReference      3
+    │  ├─ InvalidConfiguration  3
     │  ├─ UnavailableError      5  may go away by itself: `resolve` retries the retryable ones
     │  └─ DeniedError           6
     ├─ PluginError              7  the program that should have answered
@@ -266,6 +267,13 @@ class InvalidReference(ResolutionError):
     """The backend cannot make sense of the path or the metadata; nothing was looked up."""
 
     code = "reference-invalid"
+    exit_code = ExitCode.INVALID
+
+
+class InvalidConfiguration(ResolutionError):
+    """The backend cannot make sense of the settings that it was given; nothing was looked up."""
+
+    code = "configuration-invalid"
     exit_code = ExitCode.INVALID
 
 

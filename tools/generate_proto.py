@@ -25,6 +25,9 @@ PACKAGES = {
     "goplugin": '"""Messages of HashiCorp go-plugin: controller, stdio, broker."""\n',
     "grpc_health": '"""Messages of the gRPC health service."""\n',
     "grpc_health/v1": '"""Version 1, as in grpcio-health-checking."""\n',
+    "injector": '"""Protocols of our own."""\n',
+    "injector/plugin": '"""Between a host and its plugins."""\n',
+    "injector/plugin/v2": '"""Protocol 2."""\n',
     "tokenstore": '"""Messages between a host and a store of tokens."""\n',
     "tokenstore/v1": '"""Protocol 1: configmanager\'s."""\n',
 }

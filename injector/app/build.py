@@ -42,6 +42,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Re
         max_port=plugins.max_port,
         socket_group=plugins.socket_group,
         socket_directory=plugins.socket_directory,
+        configuration=plugins.configuration,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

@@ -16,11 +16,23 @@ Outcome = Value | InjectorError
 Answer = tuple[Reference, Outcome]
 
 
+class RateLimit(Struct, frozen=True):
+    """A token bucket: calls a second (above 0), and how many may go out at once after a pause (from 1)."""
+
+    calls_per_second: float
+    burst: int = 1
+
+
 class Limits(Struct, frozen=True):
-    """How a backend wants to be asked: references in one call, and calls at the same time."""
+    """
+    How a backend wants to be asked: references in one call, and calls at the same time.
+
+    `rate` is that of its service when it is known beforehand; None leaves it to `resolve` to find one when throttled.
+    """
 
     largest_batch: int = 1
     most_in_flight: int = 64
+    rate: RateLimit | None = None
 
 
 class Backend(Protocol):

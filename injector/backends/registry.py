@@ -8,7 +8,7 @@ plugin path and the installed packages have.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -30,7 +30,8 @@ BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
-    that plugins get beside the usual ones; `file_root` bounds FILE://; the others are how plugins are reached, see
+    that plugins get beside the usual ones; `file_root` bounds FILE://. `configuration` has the settings of a plugin's
+    ambient connection, by the plugin's name in lower case. The others are how plugins are reached, see
     `settings.schema.PluginSettings`.
     """
 
@@ -44,6 +45,7 @@ class HostOptions(Struct, frozen=True):
     max_port: int = 25_000
     socket_group: str = ""
     socket_directory: Path | None = None
+    configuration: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Registry:
@@ -119,6 +121,7 @@ class Registry:
             extra_variables=self._options.pass_environment,
             max_value_bytes=self._options.max_value_size,
             wiring=Wiring(**{name: getattr(self._options, name) for name in Wiring.__struct_fields__}),
+            configuration=self._options.configuration.get(candidate.name),
         )
 
     def _builtins(self) -> dict[str, Callable[[], Backend]]:

@@ -38,9 +38,23 @@ class DocumentFormat(StrEnum):
     DOTENV = "dotenv"
 
 
+class Lease(Struct, frozen=True):
+    """The right to use a value for `duration` seconds from when it was fetched; `id` is what gives it back."""
+
+    id: str
+    duration: float
+    renewable: bool = False
+
+
 class Value(Struct, frozen=True):
-    """A fetched value. `format` says how key paths look into it; `version` is the backend's, if it has one."""
+    """
+    A fetched value. `format` says how key paths look into it; `version` is the backend's, if it has one.
+
+    `ttl` is how many seconds the value may be used before it is asked for again, None when the backend does not say.
+    """
 
     data: Secret
     format: DocumentFormat = DocumentFormat.JSON
     version: str | None = None
+    ttl: float | None = None
+    lease: Lease | None = None

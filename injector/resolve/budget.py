@@ -1,9 +1,10 @@
 """
 One call budget per backend and account: how many calls at once, and how many a second.
 
-Both are unlimited (up to the backend's own limit) until the service throttles. Then additive increase,
-multiplicative decrease, as TCP does: the rate falls to `DECREASE` of what was just achieved, all calls pause for
-what the service asked (or a jittered moment), and every second without throttling adds `INCREASE` calls a second.
+A service whose limit is known beforehand starts with that as a token bucket; every other one is asked as fast as the
+backend bears until it throttles. Then additive increase, multiplicative decrease, as TCP does: the rate falls to
+`DECREASE` of what was just achieved, all calls pause for what the service asked (or a jittered moment), and every
+second without throttling adds `INCREASE` calls a second, up to the known limit if there is one.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DECREASE = 0.8  # mild: the measured rate is already what the service let through
+    from injector.backends.contract import RateLimit
+
+DECREASE = 0.9  # mild: the measured rate is already what the service let through
 INCREASE = 1.0  # calls a second, each second
 SLOWEST = 0.5  # calls a second; below that a render would not end
 WINDOW_SECONDS = 1.0  # over which the achieved rate is measured
+CATCH_UP_SECONDS = 0.25  # of quiet that may be made good at once: a service's bucket fills during a pause as well
 
 
 class CallBudget:
@@ -27,14 +31,18 @@ class CallBudget:
 
     Args:
         clock: monotonic seconds.
+        limit: what the service is known to bear; None when nothing is known.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], limit: RateLimit | None = None) -> None:
         self._clock = clock
-        self._rate: float | None = None
-        self._next = 0.0
+        self._rate = limit.calls_per_second if limit else None
+        self._fastest = limit.calls_per_second if limit else float("inf")
+        # Seconds that `_next` may lie in the past: what was not used of them goes out at once.
+        self._slack = (limit.burst - 1) / limit.calls_per_second if limit else 0.0
+        self._next = float("-inf")
         self._paused_until = 0.0
-        self._raised_at = 0.0
+        self._raised_at = clock()
         self._succeeded: deque[float] = deque()
 
     async def acquire(self) -> None:
@@ -47,8 +55,8 @@ class CallBudget:
         now = self._clock()
         self._succeeded.append(now)
         self._forget(now)
-        if self._rate is not None:
-            self._rate += INCREASE * (now - self._raised_at)
+        if self._rate is not None and now > self._raised_at:
+            self._rate = min(self._fastest, self._rate + INCREASE * (now - self._raised_at))
             self._raised_at = now
 
     def throttled(self, pause: float) -> None:
@@ -58,6 +66,8 @@ class CallBudget:
         if now >= self._paused_until:  # the answers of one burst count as one signal
             achieved = len(self._succeeded) / WINDOW_SECONDS
             self._rate = max(SLOWEST, DECREASE * (min(self._rate, achieved) if self._rate else achieved))
+            self._slack = max(CATCH_UP_SECONDS, 1.0 / self._rate)
+            self._next = now
         self._raised_at = now + pause
         self._paused_until = max(self._paused_until, now + pause)
 
@@ -70,7 +80,7 @@ class CallBudget:
             return 0.0
         if now < self._next:
             return self._next - now
-        self._next = max(self._next, now - 1.0 / self._rate) + 1.0 / self._rate
+        self._next = max(self._next, now - self._slack) + 1.0 / self._rate
         return 0.0
 
     def _forget(self, now: float) -> None:

@@ -3,8 +3,8 @@ Executes a plan: every account side by side, each with its own budget, all under
 
 1. Each account's backend is opened; a slow or dead one delays nobody else.
 2. Its references go out in batches as large as the backend takes, as many at once as it bears.
-3. What comes back retryable goes out again after a pause, until the deadline or, for a backend that does not answer
-   at all, `MOST_ATTEMPTS`. Throttling has no such cap: it always ends.
+3. What comes back retryable goes out again after a pause, in batches that are full again as far as may be, until the
+   deadline or, for a backend that does not answer at all, `MOST_ATTEMPTS`. Throttling has no such cap: it always ends.
 4. At the deadline everything still open is answered with DeadlineExceeded.
 """
 
@@ -147,14 +147,15 @@ class _Account:
         self._run = run
         self._backend = backend
         self._open = len(references)
-        self._budget = CallBudget(time.monotonic)
-        # (not before, attempt, order, references): a heap, so that a pause of one batch holds up no other.
-        self._queue: list[tuple[float, int, int, list[Reference]]] = []
+        self._budget = CallBudget(time.monotonic, backend.limits.rate)
+        self._size = max(1, backend.limits.largest_batch)
+        self._attempts: dict[Reference, int] = {}
+        # (not before, order, references): a heap, so that a pause of one batch holds up no other.
+        self._queue: list[tuple[float, int, list[Reference]]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
-        size = max(1, backend.limits.largest_batch)
-        for start in range(0, len(references), size):
-            self._push(0.0, 1, list(references[start : start + size]))
+        for start in range(0, len(references), self._size):
+            self._push(0.0, list(references[start : start + self._size]))
 
     async def run(self) -> None:
         limit = min(self._run.limits.concurrency, self._backend.limits.most_in_flight, len(self._queue))
@@ -163,20 +164,19 @@ class _Account:
                 workers.create_task(self._work())
 
     async def _work(self) -> None:
-        while (batch := await self._next()) is not None:
-            attempt, references = batch
+        while (references := await self._next()) is not None:
             await self._budget.acquire()
-            await self._call(attempt, references)
+            self._fill_up(references)
+            await self._call(references)
 
-    async def _next(self) -> tuple[int, list[Reference]] | None:
+    async def _next(self) -> list[Reference] | None:
         """The next batch that is due, or None when every reference has its answer."""
         while self._open:
             delay = None
             if self._queue:
                 delay = self._queue[0][0] - time.monotonic()
                 if delay <= 0:
-                    _, attempt, _, references = heapq.heappop(self._queue)
-                    return attempt, references
+                    return heapq.heappop(self._queue)[-1]
             self._changed.clear()
             try:
                 async with asyncio.timeout(delay):
@@ -186,52 +186,82 @@ class _Account:
         self._changed.set()
         return None
 
-    async def _call(self, attempt: int, references: list[Reference]) -> None:
+    def _fill_up(self, references: list[Reference]) -> None:
+        """Adds what else is due to a batch that has room: calls are what is scarce."""
+        while len(references) < self._size and self._queue and self._queue[0][0] <= time.monotonic():
+            not_before, _, more = heapq.heappop(self._queue)
+            room = self._size - len(references)
+            references += more[:room]
+            if more[room:]:
+                self._push(not_before, more[room:])
+
+    async def _call(self, references: list[Reference]) -> None:
+        for reference in references:
+            self._attempts[reference] = self._attempts.get(reference, 0) + 1
         left = set(references)
         again: list[Reference] = []
         worst: ResolutionError | None = None
         try:
             async for reference, outcome in self._backend.fetch(references, timeout=self._run.limits.call_timeout):
                 left.discard(reference)
-                if isinstance(outcome, ResolutionError) and self._may_retry(outcome, attempt):
+                if isinstance(outcome, ResolutionError) and self._may_retry(outcome, reference):
                     again.append(reference)
-                    worst = outcome
+                    worst = _worse(worst, outcome)
                     self._run.last_errors[reference] = outcome
                 else:
                     self._settle(reference, outcome)
         except InjectorError as error:
-            if isinstance(error, ResolutionError) and self._may_retry(error, attempt):
-                again.extend(left)
-                worst = error
-                self._run.last_errors.update(dict.fromkeys(left, error))
-            else:
-                for reference in left:
+            for reference in left:
+                if isinstance(error, ResolutionError) and self._may_retry(error, reference):
+                    again.append(reference)
+                    worst = _worse(worst, error)
+                    self._run.last_errors[reference] = error
+                else:
                     self._settle(reference, error)
         else:
             for reference in left:
                 self._settle(reference, PluginError(f"{self._backend.name} did not answer for {reference}"))
         if worst is not None:
-            self._retry(worst, attempt, again)
+            self._retry(worst, again)
         else:
             self._budget.succeeded()
 
-    def _may_retry(self, error: ResolutionError, attempt: int) -> bool:
-        return error.retryable and (isinstance(error, Throttled) or attempt < MOST_ATTEMPTS)
+    def _may_retry(self, error: ResolutionError, reference: Reference) -> bool:
+        return error.retryable and (isinstance(error, Throttled) or self._attempts[reference] < MOST_ATTEMPTS)
 
-    def _retry(self, error: ResolutionError, attempt: int, references: list[Reference]) -> None:
+    def _retry(self, error: ResolutionError, references: list[Reference]) -> None:
+        attempt = max(self._attempts[reference] for reference in references)
         ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
-        pause = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
-        if error.retry_after is not None:
-            pause += error.retry_after
+        jitter = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
+        asked = error.retry_after or 0.0
+        pause = asked + jitter
         if isinstance(error, Throttled):
             self._budget.throttled(pause)
         self._run.log.info(
-            "retry", backend=self._backend.name, reason=error.code, attempt=attempt, seconds=round(pause, 3)
+            "retry",
+            backend=self._backend.name,
+            reason=error.code,
+            attempt=attempt,
+            references=len(references),
+            seconds=round(pause, 3),
         )
-        self._push(time.monotonic() + pause, attempt + 1, references)
+        now = time.monotonic()
+        left = self._join_waiting(references, earliest=now + asked + jitter / 2)
+        if left:
+            self._push(now + pause, left)
 
-    def _push(self, not_before: float, attempt: int, references: list[Reference]) -> None:
-        heapq.heappush(self._queue, (not_before, attempt, next(self._order), references))
+    def _join_waiting(self, references: list[Reference], *, earliest: float) -> list[Reference]:
+        """Puts references that go out again into batches that wait until *earliest* and have room; gives the rest."""
+        if self._size > 1:
+            for waits_until, _, waiting in sorted(self._queue):
+                room = self._size - len(waiting)
+                if waits_until >= earliest and room > 0:
+                    waiting += references[:room]
+                    references = references[room:]
+        return references
+
+    def _push(self, not_before: float, references: list[Reference]) -> None:
+        heapq.heappush(self._queue, (not_before, next(self._order), references))
         self._changed.set()
 
     def _settle(self, reference: Reference, outcome: Outcome) -> None:
@@ -239,3 +269,10 @@ class _Account:
         self._run.answer(reference, outcome)
         if not self._open:
             self._changed.set()
+
+
+def _worse(one: ResolutionError | None, other: ResolutionError) -> ResolutionError:
+    """The error that decides on the pause: throttling before others, then the longest delay that was asked for."""
+    if one is None:
+        return other
+    return max(one, other, key=lambda error: (isinstance(error, Throttled), error.retry_after or 0.0))

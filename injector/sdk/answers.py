@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from injector.errors import ResolutionError
-from injector.sdk.store import Reference
+from injector.sdk.store import Answer, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from injector.sdk.store import Answer, TokenStore
+    from injector.sdk.store import Pair, TokenStore
+
+
+_LONGEST = 1e10  # seconds; what a google.protobuf.Duration can hold is a little more
 
 
 class StoreFault(Exception):
@@ -30,7 +33,75 @@ def ask(store: TokenStore, reference: Reference) -> str:
     return _as_text(outcome)
 
 
-def _outcome(answers: Iterable[Answer], reference: Reference) -> object:
+def ask_all(
+    store: TokenStore, references: Sequence[Reference]
+) -> Generator[tuple[int, Answer | ResolutionError], None, None]:
+    """
+    The answers of a batch as the store gives them: the reference's place in *references*, and its value as bytes or
+    its error.
+
+    Each place comes at most once. A raised ResolutionError of the store stands for all that are open. What the
+    store does wrong costs the references that it is about: it raises StoreFault at the end, for all that are open.
+    Whatever else the store raises is passed on.
+    """
+    places = {reference: place for place, reference in enumerate(references)}
+    fault = ""
+    answers = _until_error(store, references, places)
+    try:
+        for answer in answers:
+            try:
+                asked, outcome = _pair(answer)
+                checked = _with_bytes(outcome)
+            except StoreFault as error:
+                fault = fault or str(error)
+                continue
+            place = places.pop(asked, None)
+            if place is None:
+                fault = fault or "the store answered for what it was not asked, or twice"
+            else:
+                yield place, checked
+    finally:
+        answers.close()
+    if places:
+        raise StoreFault(fault or f"the store gave no answer for {len(places)} of {len(references)} references")
+
+
+def _until_error(
+    store: TokenStore, references: Sequence[Reference], left: dict[Reference, int]
+) -> Generator[object, None, None]:
+    iterator: Iterator[Pair] = iter(())
+    try:
+        iterator = iter(store.resolve(references))
+        yield from iterator
+    except ResolutionError as error:
+        for reference in list(left):
+            yield reference, error
+    finally:
+        _close(iterator)
+
+
+def _with_bytes(outcome: object) -> Answer | ResolutionError:
+    if isinstance(outcome, ResolutionError):
+        return outcome
+    data = _as_bytes(_value(outcome))
+    if not isinstance(outcome, Answer):
+        return Answer(data)
+    if not isinstance(outcome.version, str):
+        raise StoreFault(f"the store gave {_kind(outcome.version)} for a version, where str is expected")
+    for seconds in (outcome.ttl, outcome.lease.duration if outcome.lease else None):
+        if seconds is not None and not 0 <= seconds < _LONGEST:
+            raise StoreFault("the store gave a time to live or a lease that is no number of seconds from 0")
+    return Answer(data, outcome.version, outcome.ttl, outcome.lease)
+
+
+def _as_bytes(value: str | bytes | bytearray) -> bytes:
+    try:
+        return value.encode() if isinstance(value, str) else bytes(value)
+    except UnicodeError:  # carries the value
+        raise StoreFault("the value is text that UTF-8 cannot write") from None
+
+
+def _outcome(answers: Iterable[Pair], reference: Reference) -> object:
     iterator = iter(answers)
     try:
         for answer in iterator:
@@ -49,22 +120,28 @@ def _pair(answer: object) -> tuple[Reference, object]:
     raise StoreFault(f"the store's resolve() gave {_kind(answer)} where a pair (reference, value) is expected")
 
 
-def _close(iterator: Iterator[Answer]) -> None:
+def _close(iterator: Iterator[Pair]) -> None:
     # A generator's `finally` runs now, not when the garbage collector comes by.
     close = getattr(iterator, "close", None)
     if close is not None:
         close()
 
 
-def _as_text(value: object) -> str:
+def _as_text(outcome: object) -> str:
+    value = _value(outcome)
     try:
         if isinstance(value, str):
             value.encode()
             return value
-        if isinstance(value, bytes | bytearray):
-            return value.decode()
+        return value.decode()
     except UnicodeError:  # carries the value
         raise StoreFault("the value is not UTF-8 text, and protocol 1 of the host carries no other") from None
+
+
+def _value(outcome: object) -> str | bytes | bytearray:
+    value = outcome.value if isinstance(outcome, Answer) else outcome
+    if isinstance(value, str | bytes | bytearray):
+        return value
     raise StoreFault(f"the store gave {_kind(value)} where str, bytes or an error of injector.sdk.errors is expected")
 
 

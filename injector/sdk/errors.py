@@ -10,7 +10,14 @@ shown and logged by the host. `retry_after` is in seconds.
 
 from __future__ import annotations
 
-from injector.errors import AccessDenied, CredentialsRefused, InvalidReference, ResolutionError, Throttled
+from injector.errors import (
+    AccessDenied,
+    CredentialsRefused,
+    InvalidConfiguration,
+    InvalidReference,
+    ResolutionError,
+    Throttled,
+)
 from injector.errors import BackendUnavailable as Unavailable
 from injector.errors import CallTimeout as TimedOut
 from injector.errors import ValueNotFound as NotFound
@@ -18,6 +25,7 @@ from injector.errors import ValueNotFound as NotFound
 __all__ = [
     "AccessDenied",
     "CredentialsRefused",
+    "InvalidConfiguration",
     "InvalidReference",
     "NotFound",
     "ResolutionError",

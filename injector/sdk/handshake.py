@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COOKIE_NAME = "CONFIGMANAGER_PLUGIN"
 COOKIE_VALUE = "configmanager-plugin-hello"
 CORE_VERSION = 1
-PROTOCOL_VERSIONS = (1,)
+PROTOCOL_VERSIONS = (1, 2)
 """What this SDK speaks, lowest first."""
 
 _LARGEST_PORT = 65535

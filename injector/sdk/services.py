@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from injector.errors import InvalidReference
 from injector.sdk.answers import ask
 from injector.sdk.hclog import exception_fields
+from injector.sdk.protocol2 import SERVICE
 from injector.sdk.status import Status, status_of
 from injector.sdk.store import Reference
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import grpc
 
     from injector.sdk.hclog import Logger
+    from injector.sdk.protocol2 import Protocol2Service
     from injector.sdk.stdio import Output
     from injector.sdk.store import TokenStore
 
@@ -42,16 +44,22 @@ class TokenStoreService:
 
     def value(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         """TokenValueRequest in, TokenValueResponse out, or a status."""
-        with self._changed:
-            self._under_way += 1
-        # Not when the store has answered but when the host has the answer, or no longer wants it.
-        if not context.add_callback(self._end_one):
-            self._end_one()
+        if not self.begin(context):
             return b""  # it waited for a thread until the host gave up; nobody reads this
         answer = self._answer_or_status(request)
         if isinstance(answer, Status):
             _abort(context, answer)
         return answer
+
+    def begin(self, context: grpc.ServicerContext) -> bool:
+        """Counts a call as under way until its *context* ends; False when that is over already."""
+        with self._changed:
+            self._under_way += 1
+        # Not when the store has answered but when the host has the answer, or no longer wants it.
+        if context.add_callback(self._end_one):
+            return True
+        self._end_one()
+        return False
 
     def wait_until_idle(self, timeout: float) -> bool:
         """True when no call is under way any more; *timeout* in seconds."""
@@ -151,7 +159,9 @@ def _answer_to_knock(request: bytes) -> Iterator[bytes]:
         yield ConnInfo(service_id=info.service_id, knock=refusal).SerializeToString()
 
 
-def register(server: grpc.Server, store: TokenStoreService, control: ControlServices) -> None:
+def register(
+    server: grpc.Server, store: TokenStoreService, control: ControlServices, *, protocol2: Protocol2Service
+) -> None:
     """Adds all services to *server*, which has not been started."""
     import concurrent.futures  # late: start-up
 
@@ -159,9 +169,19 @@ def register(server: grpc.Server, store: TokenStoreService, control: ControlServ
 
     # Threads of their own: a host must get its health answers while all workers wait for a slow backend.
     pool = concurrent.futures.ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control")
+    # Threads are made when they are needed.
+    watches = concurrent.futures.ThreadPoolExecutor(protocol2.most_watches + 1, thread_name_prefix="watch")
     unary, streaming = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
     services = {
         "proto.TokenStore": {"Value": unary(store.value)},
+        SERVICE: {
+            # On the control threads: the host waits for it while `prepare` may be busy.
+            "Describe": unary(_on(pool, protocol2.describe)),
+            "Configure": unary(protocol2.configure),
+            "Resolve": streaming(protocol2.resolve),
+            "Watch": streaming(_on(watches, protocol2.watch)),
+            "Release": unary(protocol2.release),
+        },
         "grpc.health.v1.Health": {"Check": unary(_on(pool, control.check_health))},
         "plugin.GRPCController": {"Shutdown": unary(_on(pool, control.shutdown))},
         "plugin.GRPCStdio": {"StreamStdio": streaming(_on(pool, control.stream_stdio))},

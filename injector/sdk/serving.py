@@ -63,7 +63,7 @@ def serve(store: TokenStore, *, name: str = "", version: str = "unknown", worker
     log = Logger(name)
     try:
         wishes = take_wishes(os.environ)
-        plugin = _Plugin(store, log, workers)
+        plugin = _Plugin(store, log, workers, name=name, version=version)
         plugin.start(wishes)
     except StartRefused as error:
         sys.stderr.write(f"{name}: {error}\n")
@@ -77,7 +77,9 @@ def serve(store: TokenStore, *, name: str = "", version: str = "unknown", worker
 class _Plugin:
     """The life of a plugin's process."""
 
-    def __init__(self, store: TokenStore, log: Logger, workers: int) -> None:
+    def __init__(self, store: TokenStore, log: Logger, workers: int, *, name: str, version: str) -> None:
+        self._name = name
+        self._version = version
         self._store = store
         self._log = log
         self._workers = workers
@@ -93,6 +95,7 @@ class _Plugin:
         import grpc  # late: start-up
 
         from injector.sdk.listener import listen  # late: start-up
+        from injector.sdk.protocol2 import Protocol2Service
         from injector.sdk.services import ControlServices, TokenStoreService, register
         from injector.sdk.stdio import Capture, Output
 
@@ -101,7 +104,15 @@ class _Plugin:
         self._server: grpc.Server = grpc.server(pool, options=options)
         self._output: Output = Output()
         self._service: TokenStoreService = TokenStoreService(self._store, self._log)
-        register(self._server, self._service, ControlServices(self._output, self._wake))
+        protocol2 = Protocol2Service(
+            self._store,
+            self._log,
+            name=self._name,
+            version=self._version,
+            workers=self._workers,
+            begin=self._service.begin,
+        )
+        register(self._server, self._service, ControlServices(self._output, self._wake), protocol2=protocol2)
         self._gateway = self._gateway_for(wishes)
         self._listener: Listener = listen(self._server, wishes, self._gateway)
         self._server.start()

@@ -14,6 +14,7 @@ from injector.errors import (
     CallTimeout,
     CredentialsRefused,
     DeadlineExceeded,
+    InvalidConfiguration,
     InvalidReference,
     MissingError,
     ResolutionError,
@@ -33,6 +34,7 @@ _CODES: tuple[tuple[type[ResolutionError], str], ...] = (
     (DeadlineExceeded, "DEADLINE_EXCEEDED"),
     (UnavailableError, "UNAVAILABLE"),
     (InvalidReference, "INVALID_ARGUMENT"),
+    (InvalidConfiguration, "INVALID_ARGUMENT"),
 )
 
 # Bytes of UTF-8. The message is sent twice, and percent-encoding makes three of one byte: together they stay below

@@ -62,6 +62,9 @@ def read_document(path: Path) -> SettingsDocument:
     return document
 
 
+# The one setting without a kind: what stands below it is the plugin's.
+_CONFIGURATION: Final = "plugins.configuration"
+
 _HEADER_HINT: Final = f"a settings file starts with 'apiVersion: {API_VERSION}' and 'kind: {KIND}'"
 
 
@@ -129,12 +132,14 @@ class _Walk:
         entries = self._mapping(root, "", known)
         self._header(root, entries)
         for key in nested & entries.keys():
-            inner = {name.partition(".")[2] for name in options if name.startswith(key + ".")}
+            inner = {name.partition(".")[2] for name in (*options, _CONFIGURATION) if name.startswith(key + ".")}
             for name, node in self._mapping(entries[key], key, inner).items():
                 entries[f"{key}.{name}"] = node
         for key, option in options.items():
             if key in entries:
                 self._value(entries[key], key, option.kind, _put(self._document.values, option.field))
+        if _CONFIGURATION in entries:
+            self._document.values[_CONFIGURATION] = self._configuration(entries[_CONFIGURATION])
         if "files" in entries:
             self._document.files = tuple(self._overrides(entries["files"]))
 
@@ -159,6 +164,13 @@ class _Walk:
                 yield FileOverride(**values)
             elif "match" not in entries:
                 self._problem(item, f"{where} has no match", hint="say which templates it is for: match: '*.conf'")
+
+    def _configuration(self, root: Node) -> dict[str, dict[str, Any]]:
+        from injector.settings.freeform import FreeForm  # late: start-up; hardly any file has it
+
+        free_form = FreeForm(self._problem)
+        plugins = free_form.mapping(root, _CONFIGURATION)
+        return {name.lower(): free_form.values(node, f"{_CONFIGURATION}.{name}") for name, node in plugins.items()}
 
     def _value(self, node: Node, key: str, kind: Kind, put: Callable[[Any], None]) -> None:
         if _type(node) == "null":

@@ -6,7 +6,9 @@ Names are camelCase in the settings file. Times are in seconds, sizes in bytes, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the fields' types
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from msgspec import Struct
 
@@ -24,9 +26,10 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     How plugins are run.
 
     `start_timeout` and `call_timeout` in seconds; `pass_environment` names the variables that a plugin gets beside
-    the usual ones; `max_value_size` is in bytes. `auto_mtls` and `multiplex` are asked of every plugin; plugins on TCP
-    listen between `min_port` and `max_port`; sockets lie below `socket_directory` (TMPDIR when None) and belong to
-    `socket_group` (a name or a number) when it is set.
+    the usual ones; `max_value_size` is in bytes. `configuration` has what a plugin is given at its start, by its name
+    in lower case: JSON's types, whose meaning is the plugin's own. It is written in the file only. `auto_mtls` and
+    `multiplex` are asked of every plugin; plugins on TCP listen between `min_port` and `max_port`; sockets lie below
+    `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it is set.
     """
 
     start_timeout: float = 30.0
@@ -39,6 +42,7 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_port: int = 25_000
     socket_group: str = ""
     socket_directory: Path | None = None
+    configuration: Mapping[str, Mapping[str, Any]] = {}
 
 
 class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -199,7 +199,7 @@ async def test_the_plugin_sees_the_allow_list_and_go_plugins_variables_only(
         "PATH": os.environ["PATH"],
         "PLUGIN_MAX_PORT": "25000",
         "PLUGIN_MIN_PORT": "10000",
-        "PLUGIN_PROTOCOL_VERSIONS": "1",
+        "PLUGIN_PROTOCOL_VERSIONS": "1,2",
         "TMPDIR": str(socket_base),
     }
 

@@ -112,9 +112,9 @@ def test_handshake_and_value(drive, demo):
     assert report["calls"][0]["value"] == "/app/größe->k=v,n=ü"
 
 
-@pytest.mark.parametrize("versions", ["1", "1,2", "2,1,7"])
-def test_the_highest_common_version_is_chosen(drive, demo, versions):
-    assert drive("-versions", versions, demo)["version"] == 1
+@pytest.mark.parametrize(("versions", "chosen"), [("1", 1), ("1,2", 2), ("2,1,7", 2)])
+def test_the_highest_common_version_is_chosen(drive, demo, versions, chosen):
+    assert drive("-versions", versions, demo)["version"] == chosen
 
 
 def test_without_a_common_version_the_host_reports_ours(drive, demo):

@@ -1,4 +1,8 @@
-"""A backend that is a go-plugin program: protocol 1, one call per reference, many in flight."""
+"""
+A backend that is a go-plugin program: protocol 1 with one call per reference, or protocol 2 with batches.
+
+The plugin chooses the highest version that both speak; `protocol2` is what follows then.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,18 @@ from injector.backends.goplugin import transport
 from injector.backends.goplugin.environment import plugin_environment
 from injector.backends.goplugin.launch import PluginProcess
 from injector.backends.goplugin.link import Link, NotListening
+from injector.backends.goplugin.protocol2 import VERSION as PROTOCOL_2
+from injector.backends.goplugin.protocol2 import Protocol2
 from injector.backends.goplugin.socket_directory import SocketDirectory
 from injector.backends.goplugin.status import to_error
 from injector.backends.goplugin.wiring import DEFAULT, Wiring, refusal
 from injector.errors import (
     HandshakeFailed,
     InjectorError,
+    InvalidConfiguration,
     PluginAnswerInvalid,
     PluginCrashed,
+    PluginError,
     PluginStartFailed,
     PluginStartTimeout,
 )
@@ -31,7 +39,7 @@ from injector.wire.certificates import self_signed
 from injector.wire.tls import PeerWentAway, TlsFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 
     from injector.backends.contract import Answer, Outcome
     from injector.backends.discovery import Candidate
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
     from injector.telemetry.logs import Log
     from injector.wire.certificates import Identity
 
-_VERSIONS = (1,)
+_VERSIONS = (1, 2)
 _MIB = 1024 * 1024
 _BEFORE_READY = "before its first answer"
 _LIMITS = Limits(largest_batch=1, most_in_flight=64)
@@ -64,10 +72,15 @@ class GoPluginBackend:
         *,
         stop_grace: float,
         max_value_bytes: int,
+        prefix: str,
+        configuration: Mapping[str, Any] | None,
         wiring: Wiring = DEFAULT,
         identity: Identity | None = None,
     ) -> None:
         self._process = process
+        self._prefix = prefix
+        self._configuration = configuration
+        self._protocol2: Protocol2 | None = None
         self._directory = directory
         self._log = log
         self._stop_grace = stop_grace
@@ -92,6 +105,8 @@ class GoPluginBackend:
         extra_variables: Sequence[str] = (),
         max_value_bytes: int = 16 * _MIB,
         wiring: Wiring = DEFAULT,
+        configuration: Mapping[str, Any] | None = None,
+        versions: Collection[int] = _VERSIONS,
     ) -> GoPluginBackend:
         """
         Starts the program, shakes hands, connects and asks whether it is well.
@@ -105,8 +120,12 @@ class GoPluginBackend:
             extra_variables: further variables that the plugin gets, by name or as `NAME_*`.
             max_value_bytes: the largest value that is accepted.
             wiring: what is asked of the connection.
+            configuration: settings of the ambient connection, as JSON's types; needs protocol 2.
+            versions: the protocol versions that are offered to it.
 
         Raises:
+            InvalidConfiguration: the plugin refuses *configuration*, or speaks protocol 1 and cannot take any.
+            PluginError: it does not answer for this prefix.
             PluginRefused: the candidate was refused by discovery.
             PluginStartFailed: it cannot be executed, or ended, or does not listen where it said.
             PluginStartTimeout: it did not get so far in time.
@@ -127,13 +146,13 @@ class GoPluginBackend:
                 environment=plugin_environment(
                     inherited,
                     socket_directory=directory.path,
-                    versions=_VERSIONS,
+                    versions=versions,
                     extra=extra_variables,
                     wiring=wiring,
                     client_certificate=identity.pem if identity is not None else "",
                 ),
                 log=log,
-                versions=_VERSIONS,
+                versions=versions,
             )
         except BaseException:
             directory.remove()
@@ -146,6 +165,8 @@ class GoPluginBackend:
             max_value_bytes=max_value_bytes,
             wiring=wiring,
             identity=identity,
+            prefix=candidate.prefix,
+            configuration=configuration,
         )
         try:
             await backend._get_ready(start_timeout)
@@ -161,8 +182,13 @@ class GoPluginBackend:
 
     @property
     def limits(self) -> Limits:
-        """One reference a call, 64 calls at the same time."""
-        return _LIMITS
+        """What the plugin describes; in protocol 1 one reference a call, 64 calls at the same time."""
+        return self._protocol2.description.limits if self._protocol2 else _LIMITS
+
+    @property
+    def protocol(self) -> int:
+        """The protocol version that the plugin chose."""
+        return PROTOCOL_2 if self._protocol2 else 1
 
     @property
     def pid(self) -> int:
@@ -170,12 +196,27 @@ class GoPluginBackend:
         return self._process.child.pid
 
     def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
-        """See Backend.fetch: one call for each reference, one after the other, all within *timeout* seconds."""
+        """See Backend.fetch. In protocol 1 one call for each reference, one after the other, all within *timeout*."""
+        if self._protocol2 and self._is_up():
+            return self._protocol2.resolve(references, within=timeout)
         return self._answers(references, asyncio.get_running_loop().time() + timeout)
+
+    def watch(self, references: Sequence[Reference]) -> AsyncIterator[Reference]:
+        """
+        Each of *references* (of one connection) whose value may have changed, for as long as it is iterated.
+
+        Ends when the plugin ends it. Raises InjectorError when the plugin cannot watch, or fails.
+        """
+        if self._protocol2 is None:
+            raise PluginError(
+                f"{self.name} speaks protocol 1, which cannot watch", hint="refresh its values at intervals instead"
+            )
+        return self._protocol2.watch(references)
 
     async def close(self) -> None:
         """
-        Ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its process group.
+        Gives leases back and ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its
+        process group.
 
         May be called more than once. Never raises, and goes on to its end when the caller is cancelled.
         """
@@ -194,6 +235,8 @@ class GoPluginBackend:
                 target = await self._open_link(handshake)
                 self._channel = transport.PluginChannel(target, max_value_bytes=self._max_value_bytes)
                 await self._connect(self._channel, handshake.address)
+                waiting_for = "did not describe itself or take its configuration"
+                await self._unless_ended(self._agree(handshake.protocol_version, self._channel))
         except TimeoutError:
             words = self._process.noise + self._process.last_words()
             raise PluginStartTimeout(
@@ -233,6 +276,24 @@ class GoPluginBackend:
             f"{self.name} {failure}{self._process.last_words()}",
             hint="if the plugin cannot do AutoMTLS, set plugins.autoMtls to off",
         )
+
+    async def _agree(self, version: int, channel: transport.PluginChannel) -> None:
+        if version == PROTOCOL_2:
+            protocol = await Protocol2.begin(
+                channel,
+                self.name,
+                prefix=self._prefix,
+                max_value_bytes=self._max_value_bytes,
+                explain=self._explain,
+            )
+            if self._configuration is not None:
+                await protocol.configure("", self._configuration)
+            self._protocol2 = protocol
+        elif self._configuration is not None:
+            raise InvalidConfiguration(
+                f"{self.name} speaks protocol 1, which takes no configuration",
+                hint="remove plugins.configuration for it, or install a build that speaks protocol 2",
+            )
 
     async def _connect(self, channel: transport.PluginChannel, address: str) -> None:
         try:
@@ -295,7 +356,13 @@ class GoPluginBackend:
             return self._too_large(reference, len(value))
         return Value(Secret(value))
 
-    async def _failed(self, reference: Reference, failure: transport.CallFailed) -> InjectorError:
+    def _is_up(self) -> bool:
+        return self._closing is None and self._process.child.exit_status is None
+
+    async def _explain(self, failure: transport.CallFailed, what: str) -> InjectorError:
+        return await self._failed(what, failure)
+
+    async def _failed(self, reference: Reference | str, failure: transport.CallFailed) -> InjectorError:
         if self._log.is_enabled(Level.DEBUG):
             self._log.debug(
                 "plugin call failed",
@@ -308,7 +375,7 @@ class GoPluginBackend:
             return await self._crashed(reference)
         return to_error(failure.status, plugin=self.name, reference=reference)
 
-    async def _crashed(self, reference: Reference) -> PluginCrashed:
+    async def _crashed(self, reference: Reference | str) -> PluginCrashed:
         how = await self._process.ended(f"while {reference} was asked for")
         return PluginCrashed(f"{self.name} {how}", hint="its log at level debug may tell more")
 
@@ -327,6 +394,8 @@ class GoPluginBackend:
         # `finally`, because a loop that is ending cancels this task as well.
         try:
             if self._channel is not None and self._ready and self._process.child.exit_status is None:
+                if self._protocol2 is not None:
+                    await self._protocol2.release()
                 await self._ask_to_end(self._channel)
         finally:
             self._directory.remove()

@@ -149,12 +149,12 @@ def _leaves(kind: type[ResolutionError]) -> Iterator[type[ResolutionError]]:
 _BY_ERROR_CODE = {leaf.code: leaf for leaf in _leaves(ResolutionError)}
 
 
-def to_error(status: CallStatus, *, plugin: str, reference: Reference) -> InjectorError:
+def to_error(status: CallStatus, *, plugin: str, reference: Reference | str) -> InjectorError:
     """
     The error that stands for a failed call of *reference*.
 
-    *plugin* is the backend's name as messages have it. Of what the plugin sent, only text that our SDK marked as safe
-    and words that are known here reach the message.
+    *plugin* is the backend's name as messages have it; a text for *reference* names several. Of what the plugin sent,
+    only text that our SDK marked as safe and words that are known here reach the message.
     """
     told = _told_by_sdk(status, plugin)
     if told is not None:
@@ -176,8 +176,12 @@ def _told_by_sdk(status: CallStatus, plugin: str) -> InjectorError | None:
 
 
 def _readable(quoted: str) -> str:
-    text = unquote(quoted, errors="replace")[:_LONGEST_TEXT]
-    return "".join(char if char.isprintable() else " " for char in text).strip()
+    return shown(unquote(quoted, errors="replace"))
+
+
+def shown(text: str) -> str:
+    """A plugin's text for people, fit for a message: cut, on one line, without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text[:_LONGEST_TEXT]).strip()
 
 
 def _retry_after(status: CallStatus) -> float | None:
@@ -206,7 +210,7 @@ def _kind_of(status: CallStatus) -> tuple[type[InjectorError], str]:
     return _BY_CODE.get(status.code, errors.BackendUnavailable), status.code
 
 
-def _phrase(kind: type[InjectorError], reference: Reference) -> str:
+def _phrase(kind: type[InjectorError], reference: Reference | str) -> str:
     phrases: tuple[tuple[type[InjectorError], str], ...] = (
         (errors.MissingError, f"has no value for {reference}"),
         (errors.AccessDenied, f"was denied access to {reference}"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from injector.backends.goplugin.status import CallStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 _MOST_RECEIVED = 64 * 1024 * 1024
 _ROOM_FOR_FRAMING = 64 * 1024
@@ -103,7 +103,7 @@ class PluginChannel:
             if failure.status.code in _HEALTH_UNKNOWN:
                 return True
             raise
-        return bool(_parsed(health_pb2.HealthCheckResponse, answer).status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(parsed(health_pb2.HealthCheckResponse, answer).status == health_pb2.HealthCheckResponse.SERVING)
 
     async def value(self, token: str, metadata: bytes, *, within: float) -> bytes:
         """
@@ -117,7 +117,7 @@ class PluginChannel:
 
         request = token_store_pb2.TokenValueRequest(token=token, metadata=metadata).SerializeToString()
         answer = await self._call(self._value, request, within)
-        value: str = _parsed(token_store_pb2.TokenValueResponse, answer).value
+        value: str = parsed(token_store_pb2.TokenValueResponse, answer).value
         return value.encode()
 
     async def output(self) -> AsyncIterator[bytes]:
@@ -132,9 +132,34 @@ class PluginChannel:
         stream = self._channel.unary_stream("/plugin.GRPCStdio/StreamStdio")(b"")
         try:
             async for raw in stream:
-                yield _parsed(grpc_stdio_pb2.StdioData, raw).data
+                yield parsed(grpc_stdio_pb2.StdioData, raw).data
         except grpc.aio.AioRpcError:
             return  # UNIMPLEMENTED where a plugin has nothing to send, UNAVAILABLE at its end
+        finally:
+            stream.cancel()
+
+    async def call(self, method: str, request: bytes, *, within: float | None) -> bytes:
+        """
+        The answer of *method* (`/package.Service/Method`); *within* is its deadline in seconds from now.
+
+        Raises CallFailed.
+        """
+        return await self._call(self._channel.unary_unary(method), request, within)
+
+    async def stream(self, method: str, request: bytes, *, within: float | None) -> AsyncGenerator[bytes, None]:
+        """
+        The answers of *method* as they come, until the plugin ends them. Ending the iteration cancels the call.
+
+        Raises CallFailed.
+        """
+        import grpc.aio  # late: start-up
+
+        stream = self._channel.unary_stream(method)(request, timeout=within)
+        try:
+            async for raw in stream:
+                yield raw
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from None
         finally:
             stream.cancel()
 
@@ -148,24 +173,28 @@ class PluginChannel:
         await self._channel.close()
 
     async def _call(self, method: Any, request: bytes, within: float | None) -> bytes:
-        import grpc  # late: start-up
         import grpc.aio  # late: start-up
 
         try:
             answer: bytes = await method(request, timeout=within)
         except grpc.aio.AioRpcError as error:
-            code = error.code().name
-            details = error.details() or ""
-            # A status that the plugin sent leaves the connection up.
-            ready = self._channel.get_state() is grpc.ChannelConnectivity.READY
-            lost = code == "UNAVAILABLE" and (not ready or details.startswith(_LOST_BEGINS))
-            metadata: Any = error.trailing_metadata() or ()
-            trailers = {name: value for name, value in metadata if isinstance(value, str)}
-            raise CallFailed(CallStatus(code, details, trailers), lost=lost) from None
+            raise self._failure(error) from None
         return answer
 
+    def _failure(self, error: Any) -> CallFailed:
+        import grpc  # late: start-up
 
-def _parsed(message_type: Any, raw: bytes) -> Any:
+        code = error.code().name
+        details = error.details() or ""
+        # A status that the plugin sent leaves the connection up.
+        ready = self._channel.get_state() is grpc.ChannelConnectivity.READY
+        lost = code == "UNAVAILABLE" and (not ready or details.startswith(_LOST_BEGINS))
+        trailers = {name: value for name, value in error.trailing_metadata() or () if isinstance(value, str)}
+        return CallFailed(CallStatus(code, details, trailers), lost=lost)
+
+
+def parsed(message_type: Any, raw: bytes) -> Any:
+    """The message that *raw* is. Raises AnswerUnreadable."""
     from google.protobuf.message import DecodeError  # late: start-up
 
     try:

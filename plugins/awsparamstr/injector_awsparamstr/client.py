@@ -1,8 +1,9 @@
-"""The one SSM client of the process, built when it is first needed."""
+"""The SSM client of a connection, built when it is first needed."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from injector.sdk.errors import CredentialsRefused, InvalidReference, ResolutionError
 from injector.sdk.serving import WORKERS
+from injector_awsparamstr.configuration import ConnectionSettings
 from injector_awsparamstr.failures import NO_CREDENTIALS_HINT, translated
 
 if TYPE_CHECKING:
@@ -24,9 +26,15 @@ _FAILURE_KEPT = 5.0  # seconds: looking for credentials where there are none tak
 
 
 class LazyClient:
-    """Builds a client once, whichever thread comes first. Safe for threads."""
+    """
+    Builds a client once, whichever thread comes first. Safe for threads.
 
-    def __init__(self) -> None:
+    Args:
+        settings: of the connection; the environment says what they do not.
+    """
+
+    def __init__(self, settings: ConnectionSettings = ConnectionSettings()) -> None:  # noqa: B008 - frozen
+        self._settings = settings
         self._lock = threading.Lock()
         self._client: Any = None
         self._failure: ResolutionError | None = None
@@ -53,22 +61,24 @@ class LazyClient:
             if self._failure is not None and time.monotonic() - self._failed_at < _FAILURE_KEPT:
                 raise copy.copy(self._failure)
             try:
-                self._client = _build()
+                self._client = _build(self._settings)
             except ResolutionError as failure:
                 self._failure, self._failed_at = failure, time.monotonic()
                 raise
             return self._client
 
 
-def _build() -> Any:
+def _build(settings: ConnectionSettings) -> Any:
     import botocore.session  # late: start-up, 200 ms
 
     try:
-        session = botocore.session.Session()
-        region = _region(session)
+        session = botocore.session.Session(profile=settings.profile)
+        region = settings.region or _region(session)
         session.set_default_client_config(_config())  # for STS too, which the credentials may need
         _require_credentials(session)
-        return session.create_client("ssm", region_name=region)
+        if settings.role_arn:
+            _assume(session, settings.role_arn, region)
+        return session.create_client("ssm", region_name=region, endpoint_url=settings.endpoint)
     except ResolutionError:
         raise
     except ValueError:
@@ -84,6 +94,19 @@ def _require_credentials(session: Session) -> None:
     # A client without them never looks again: the next call is to find those that have come by then.
     if session.get_credentials() is None:
         raise CredentialsRefused("no AWS credentials were found", hint=NO_CREDENTIALS_HINT)
+
+
+def _assume(session: Session, role_arn: str, region: str) -> None:
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials  # late: start-up
+
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=functools.partial(session.create_client, region_name=region),
+        source_credentials=session.get_credentials(),
+        role_arn=role_arn,
+        extra_args={"RoleSessionName": "injector"},
+    )
+    # The session has no public way to be given credentials that renew themselves.
+    setattr(session, "_credentials", DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role"))  # noqa: B010
 
 
 def _region(session: Session) -> str:

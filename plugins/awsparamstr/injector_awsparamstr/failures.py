@@ -134,7 +134,7 @@ def _of_answer(error: ClientError, name: str, endpoint: str) -> ResolutionError:
         )
     if http >= _FIRST_SERVER_ERROR:
         return Unavailable(f"{endpoint} answered {error.operation_name} with HTTP {http}")
-    if error.operation_name != "GetParameter":
+    if error.operation_name not in {"GetParameter", "GetParameters"}:
         return CredentialsRefused(
             f"AWS refused {error.operation_name}, by which the credentials are got ({_printable(code)})",
             hint="check AWS_ROLE_ARN, the role's trust policy, and that the web identity token is current",

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from injector.backends.contract import RateLimit
 from injector.resolve.budget import CallBudget
 
 
@@ -70,3 +71,31 @@ async def test_the_rate_never_falls_to_nothing(clock: Clock) -> None:
     start = clock.now
     await budget.acquire()
     assert clock.now - start <= 2.0
+
+
+async def test_a_known_limit_holds_from_the_start_with_its_burst_and_is_never_exceeded(clock: Clock) -> None:
+    budget = CallBudget(clock, RateLimit(calls_per_second=10, burst=20))
+    for _ in range(20):
+        await budget.acquire()
+        budget.succeeded()
+    assert clock.now == 100.0
+    for _ in range(100):
+        await budget.acquire()
+        budget.succeeded()
+    assert clock.now == pytest.approx(110.0, abs=0.2)
+
+
+async def test_throttled_below_a_known_limit_it_comes_back_to_the_limit_and_no_further(clock: Clock) -> None:
+    budget = CallBudget(clock, RateLimit(calls_per_second=10))
+    for _ in range(10):
+        await budget.acquire()
+        budget.succeeded()
+    budget.throttled(0.1)
+    for _ in range(300):
+        await budget.acquire()
+        budget.succeeded()
+    start = clock.now
+    for _ in range(100):
+        await budget.acquire()
+        budget.succeeded()
+    assert clock.now - start == pytest.approx(10.0, abs=0.5)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from injector.backends.contract import Limits as BackendLimits
+from injector.backends.contract import RateLimit
 from injector.errors import (
     AccessDenied,
     BackendUnavailable,
@@ -107,6 +108,39 @@ async def test_batches_are_as_large_as_the_backend_takes() -> None:
     await run(plan_of(95), store)
     assert sorted(map(len, store.calls)) == [5] + [10] * 9
     assert store.most_in_flight == 3
+
+
+async def test_what_failed_in_several_batches_goes_out_again_in_full_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(resolver, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(resolver.random, "uniform", lambda _, ceiling: ceiling)
+
+    def answer(reference: Reference, times: int) -> Outcome:
+        if times == 1 and int(reference.path[1:]) % 5 == 0:  # two of each ten
+            return BackendUnavailable("down")
+        return value("x")
+
+    store = Store(answer, BackendLimits(largest_batch=10))
+    assert codes(await run(plan_of(100), store)) == {"ok"}
+    assert [len(call) for call in store.calls] == [10] * 12
+
+
+async def test_one_that_is_missing_or_denied_costs_itself_only_and_no_further_call() -> None:
+    failing = {"/3": ValueNotFound("x"), "/14": AccessDenied("x")}
+    store = Store(lambda reference, _: failing.get(reference.path) or value("x"), BackendLimits(largest_batch=10))
+    answers = await run(plan_of(20), store)
+    assert {r.path: a.code for r, a in answers.items() if isinstance(a, InjectorError)} == {
+        "/3": "value-not-found",
+        "/14": "access-denied",
+    }
+    assert len(store.calls) == 2
+
+
+async def test_a_described_rate_is_kept_from_the_first_call_on() -> None:
+    store = Store(lambda *_: value("x"), BackendLimits(rate=RateLimit(calls_per_second=100, burst=5)))
+    started = time.monotonic()
+    await run(plan_of(25), store)
+    assert time.monotonic() - started >= 0.19  # five at once, and twenty at 100 a second
 
 
 async def test_the_runs_concurrency_holds() -> None:

@@ -1,0 +1,1 @@
+"""Between a host and its plugins."""

@@ -1,0 +1,65 @@
+"""What the plugin takes as settings of a connection; all are optional and go before the environment."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from injector.sdk.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "region": {
+            "type": "string",
+            "pattern": "^[a-z]{2}(-[a-z]+)+-[0-9]+$",
+            "description": "The AWS region; AWS_REGION when it is not given.",
+        },
+        "endpoint": {
+            "type": "string",
+            "pattern": "^https?://[^/]",
+            "description": "Where SSM is, as a URL; AWS_ENDPOINT_URL_SSM when it is not given.",
+        },
+        "roleArn": {
+            "type": "string",
+            "pattern": "^arn:aws[a-z-]*:iam::[0-9]{12}:role/.",
+            "description": "A role to assume by STS with the credentials that are found.",
+        },
+        "profile": {
+            "type": "string",
+            "pattern": "^[^\\s]",
+            "description": "A profile of the AWS configuration files; AWS_PROFILE when it is not given.",
+        },
+    },
+}
+
+
+class ConnectionSettings(NamedTuple):
+    """Of one connection; None stands for what the environment says."""
+
+    region: str | None = None
+    endpoint: str | None = None
+    role_arn: str | None = None
+    profile: str | None = None
+
+
+def parse(settings: Mapping[str, Any]) -> ConnectionSettings:
+    """The settings, checked against SCHEMA. InvalidConfiguration names a setting that is wrong, never its value."""
+    properties: Mapping[str, Any] = SCHEMA["properties"]
+    for name, value in settings.items():
+        if name not in properties:
+            raise InvalidConfiguration(
+                f"awsparamstr has no setting {name!r}", hint=f"its settings are {', '.join(properties)}"
+            )
+        if not isinstance(value, str) or not re.search(properties[name]["pattern"], value):
+            raise InvalidConfiguration(
+                f"the setting {name} of awsparamstr is not usable", hint=str(properties[name]["description"])
+            )
+    return ConnectionSettings(
+        settings.get("region"), settings.get("endpoint"), settings.get("roleArn"), settings.get("profile")
+    )
