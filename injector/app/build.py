@@ -27,13 +27,21 @@ def search_path(settings: Settings, environment: Mapping[str, str]) -> SearchPat
     )
 
 
-def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Registry:
-    """A registry for one run; whoever asks for it closes it."""
+def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, lasting: bool = False) -> Registry:
+    """
+    A registry for one run; whoever asks for it closes it.
+
+    With *lasting* it is for a process that renders again and again: plugins are restarted however often they crash,
+    and are asked now and then whether they are well.
+    """
+    unless_lasting = HostOptions()
     options = HostOptions(
         start_timeout=settings.plugins.start_timeout,
         max_value_size=settings.plugins.max_value_size,
         pass_environment=settings.plugins.pass_environment,
         file_root=settings.file_root,
+        most_restarts=None if lasting else unless_lasting.most_restarts,
+        health_interval=settings.plugins.health_interval if lasting else unless_lasting.health_interval,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

@@ -4,7 +4,8 @@ Executes a plan: every account side by side, each with its own budget, all under
 1. Each account's backend is opened; a slow or dead one delays nobody else.
 2. Its references go out in batches as large as the backend takes, as many at once as it bears.
 3. What comes back retryable goes out again after a pause, until the deadline or, for a backend that does not answer
-   at all, `MOST_ATTEMPTS`. Throttling has no such cap: it always ends.
+   at all, `MOST_ATTEMPTS`. Throttling has no such cap: it always ends. A crash of the plugin costs each of the
+   references that it had one retry; the backend restarts itself.
 4. At the deadline everything still open is answered with DeadlineExceeded.
 """
 
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from injector.errors import DeadlineExceeded, InjectorError, PluginError, ResolutionError, Throttled
+from injector.errors import DeadlineExceeded, InjectorError, PluginCrashed, PluginError, ResolutionError, Throttled
 from injector.resolve.budget import CallBudget
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class _Account:
         self._queue: list[tuple[float, int, int, list[Reference]]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
+        self._crashed: set[Reference] = set()
         size = max(1, backend.limits.largest_batch)
         for start in range(0, len(references), size):
             self._push(0.0, 1, list(references[start : start + size]))
@@ -185,23 +187,23 @@ class _Account:
     async def _call(self, attempt: int, references: list[Reference]) -> None:
         left = set(references)
         again: list[Reference] = []
-        worst: ResolutionError | None = None
+        worst: InjectorError | None = None
         try:
             async for reference, outcome in self._backend.fetch(references, timeout=self._run.limits.call_timeout):
                 left.discard(reference)
-                if isinstance(outcome, ResolutionError) and self._may_retry(outcome, attempt):
+                if isinstance(outcome, InjectorError) and self._may_retry(reference, outcome, attempt):
                     again.append(reference)
                     worst = outcome
                     self._run.last_errors[reference] = outcome
                 else:
                     self._settle(reference, outcome)
         except InjectorError as error:
-            if isinstance(error, ResolutionError) and self._may_retry(error, attempt):
-                again.extend(left)
-                worst = error
-                self._run.last_errors.update(dict.fromkeys(left, error))
-            else:
-                for reference in left:
+            for reference in left:
+                if self._may_retry(reference, error, attempt):
+                    again.append(reference)
+                    worst = error
+                    self._run.last_errors[reference] = error
+                else:
                     self._settle(reference, error)
         else:
             for reference in left:
@@ -211,13 +213,17 @@ class _Account:
         else:
             self._budget.succeeded()
 
-    def _may_retry(self, error: ResolutionError, attempt: int) -> bool:
+    def _may_retry(self, reference: Reference, error: InjectorError, attempt: int) -> bool:
+        if isinstance(error, PluginCrashed):
+            first = reference not in self._crashed
+            self._crashed.add(reference)
+            return first
         return error.retryable and (isinstance(error, Throttled) or attempt < MOST_ATTEMPTS)
 
-    def _retry(self, error: ResolutionError, attempt: int, references: list[Reference]) -> None:
+    def _retry(self, error: InjectorError, attempt: int, references: list[Reference]) -> None:
         ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
         pause = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
-        if error.retry_after is not None:
+        if isinstance(error, ResolutionError) and error.retry_after is not None:
             pause += error.retry_after
         if isinstance(error, Throttled):
             self._budget.throttled(pause)

@@ -7,6 +7,7 @@ see `CallFailed` with a status by name, never `details()` in a message.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,13 @@ class PluginChannel:
         if state is not ChannelConnectivity.READY:
             raise NoConnection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as is known without a call."""
+        from grpc import ChannelConnectivity  # late: start-up
+
+        return bool(self._channel.get_state() is ChannelConnectivity.READY)
+
     async def check_health(self) -> bool:
         """
         Whether the plugin answers and calls itself healthy; one without the health service is believed.
@@ -164,6 +172,12 @@ class PluginChannel:
             metadata: Any = error.trailing_metadata() or ()
             trailers = {name: value for name, value in metadata if isinstance(value, str)}
             raise CallFailed(CallStatus(code, details, trailers), lost=lost) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not the caller: `close` has ended the channel under the call.
+            raise CallFailed(CallStatus("CANCELLED", "", {}), lost=True) from None
         return answer
 
 
