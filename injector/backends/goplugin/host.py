@@ -275,9 +275,12 @@ class GoPluginBackend:
         )
 
     async def _read_output(self, channel: transport.PluginChannel) -> None:
-        with contextlib.suppress(transport.AnswerUnreadable):
-            async for data in channel.output():
-                self._process.log_output(data)
+        try:
+            with contextlib.suppress(transport.AnswerUnreadable):
+                async for stream, data in channel.output():
+                    self._process.log_printed(stream, data)
+        finally:
+            self._process.finish_printed()
 
     async def _close(self) -> None:
         # `finally`, because a loop that is ending cancels this task as well.

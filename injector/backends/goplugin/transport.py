@@ -130,10 +130,10 @@ class PluginChannel:
         value: str = _parsed(token_store_pb2.TokenValueResponse, answer).value
         return value.encode()
 
-    async def output(self) -> AsyncIterator[bytes]:
+    async def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """
-        What the plugin prints after its handshake, until the connection ends. To be called once, and always: a
-        plugin whose output nobody reads stops at its next print.
+        What the plugin prints after its handshake, each piece with its stream (`stdout` or `stderr`), until the
+        connection ends. To be called once, and always: a plugin whose output nobody reads stops at its next print.
         """
         import grpc.aio  # late: start-up
 
@@ -142,7 +142,8 @@ class PluginChannel:
         stream = self._channel.unary_stream("/plugin.GRPCStdio/StreamStdio")(b"")
         try:
             async for raw in stream:
-                yield _parsed(grpc_stdio_pb2.StdioData, raw).data
+                piece = _parsed(grpc_stdio_pb2.StdioData, raw)
+                yield "stderr" if piece.channel == grpc_stdio_pb2.StdioData.STDERR else "stdout", piece.data
         except grpc.aio.AioRpcError:
             return  # UNIMPLEMENTED where a plugin has nothing to send, UNAVAILABLE at its end
         finally:
