@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -65,6 +66,16 @@ func (s faultStore) Value(ctx context.Context, path, meta string) (string, error
 		fmt.Fprintln(os.Stderr, argument)
 	case "stderr": // past go-plugin, as it is, with a line's end
 		fmt.Fprintln(rawStderr, argument)
+	case "long": // a line of so many bytes
+		fmt.Fprintln(rawStderr, strings.Repeat("x", number))
+	case "longjson":
+		fmt.Fprintf(rawStderr, "{\"@level\":\"error\",\"@message\":\"%s\"}\n", strings.Repeat("y", number))
+	case "panic":
+		go panic(argument) // outside of the call: no library can recover from it
+		select {}
+	case "stdin":
+		text, err := io.ReadAll(os.Stdin)
+		return fmt.Sprintf("%d bytes, %v", len(text), err), nil
 	case "hclog":
 		s.log.Log(hclog.LevelFromString(argument), "at level "+argument)
 	case "crashonce": // the environment names a file that tells that it has happened
