@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test check lint types imports proto bench e2e lock clean
+.PHONY: help install demo test check lint types imports proto bench soak e2e lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ proto-breaking: install
 
 bench: install ## the measurements of docs/measurements.md
 	$(BIN)/python -m benchmarks
+
+soak: install ## 100,000 calls and 500 killed plugins in one process: nothing may grow (about a minute, 15 at most)
+	timeout 900 $(BIN)/python -m benchmarks.soak
 
 e2e: install ## tests on a cluster node
 	@echo "make e2e: no cluster tests yet; they come with the charts" >&2; exit 2

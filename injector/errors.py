@@ -360,6 +360,13 @@ class PluginCrashed(PluginError):
     """The plugin's process ended, or dropped its connection, while a call was under way."""
 
     code = "plugin-crashed"
+    retryable = True  # once: see `resolve`
+
+
+class PluginKeepsCrashing(PluginError):
+    """A plugin was lost so often in a row that it is not restarted now, or not at all any more."""
+
+    code = "plugin-keeps-crashing"
 
 
 class PluginAnswerInvalid(PluginError):

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, no package
 """
 Compares `proto/` with an earlier commit by `buf breaking`: no message may stop being understood by who has the old one.
 

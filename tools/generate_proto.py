@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, no package
 """
 Generates `injector/_proto` from `proto/`; with `--check`, only tells whether what is committed is up to date.
 

@@ -27,9 +27,15 @@ def search_path(settings: Settings, environment: Mapping[str, str]) -> SearchPat
     )
 
 
-def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Registry:
-    """A registry for one run; whoever asks for it closes it."""
+def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, lasting: bool = False) -> Registry:
+    """
+    A registry for one run; whoever asks for it closes it.
+
+    With *lasting* it is for a process that renders again and again: plugins are restarted however often they crash,
+    and are asked now and then whether they are well.
+    """
     plugins = settings.plugins
+    unless_lasting = HostOptions()
     options = HostOptions(
         # A little less than the run's own deadline: the plugin's error tells more than "the time is up".
         start_timeout=min(plugins.start_timeout, 0.95 * settings.timeout),
@@ -43,6 +49,8 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Re
         socket_group=plugins.socket_group,
         socket_directory=plugins.socket_directory,
         configuration=plugins.configuration,
+        most_restarts=None if lasting else unless_lasting.most_restarts,
+        health_interval=plugins.health_interval if lasting else unless_lasting.health_interval,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

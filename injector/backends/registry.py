@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from injector.backends.contract import Backend
-    from injector.backends.discovery import SearchPath
+    from injector.backends.discovery import Candidate, SearchPath
+    from injector.backends.goplugin.host import GoPluginBackend
+    from injector.backends.goplugin.supervisor import PluginStatus, SupervisedPlugin
     from injector.telemetry.logs import Log
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
@@ -31,8 +33,9 @@ class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
     that plugins get beside the usual ones; `file_root` bounds FILE://. `configuration` has the settings of a plugin's
-    ambient connection, by the plugin's name in lower case. The others are how plugins are reached, see
-    `settings.schema.PluginSettings`.
+    ambient connection, by the plugin's name in lower case. A plugin that crashes is restarted at most `most_restarts`
+    times in a row (None: always), and asked every `health_interval` seconds whether it is well (None: never); the
+    defaults are for a single run. The others are how plugins are reached, see `settings.schema.PluginSettings`.
     """
 
     start_timeout: float = 30.0
@@ -46,6 +49,8 @@ class HostOptions(Struct, frozen=True):
     socket_group: str = ""
     socket_directory: Path | None = None
     configuration: Mapping[str, Mapping[str, Any]] = {}
+    most_restarts: int | None = 3
+    health_interval: float | None = None
 
 
 class Registry:
@@ -65,6 +70,7 @@ class Registry:
         self._environment = environment
         self._log = log
         self._opening: dict[tuple[str, str | None], asyncio.Task[Backend]] = {}
+        self._plugins: list[SupervisedPlugin] = []
 
     def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:
         """
@@ -80,7 +86,8 @@ class Registry:
 
     async def open(self, prefix: str, connection: str | None = None) -> Backend:
         """
-        The backend for *prefix*, started if it was not yet; several callers share one start.
+        The backend for *prefix*, started if it was not yet; several callers share one start. One that failed is tried
+        again by the next call.
 
         Raises PluginError when there is none or it does not start, InvalidReference for an unknown connection.
         """
@@ -91,10 +98,14 @@ class Registry:
             )
         key = (prefix, connection)
         task = self._opening.get(key)
-        if task is None:
+        if task is None or _has_failed(task):
             task = self._opening[key] = asyncio.create_task(self._start(prefix))
         # Shielded: the caller's deadline ends its wait, and the start is ended by `close`, which cleans up.
         return await asyncio.shield(task)
+
+    def plugins(self) -> tuple[PluginStatus, ...]:
+        """How each plugin that was asked for and came up fares: for a status page, or metrics."""
+        return tuple(plugin.status() for plugin in self._plugins)
 
     async def close(self) -> None:
         """Ends every backend and every start under way, side by side. May be called more than once."""
@@ -110,6 +121,19 @@ class Registry:
         if builtin is not None:
             return builtin()
         candidate = discovery.find(self._search, prefix)
+        from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin  # late: start-up
+
+        policy = RestartPolicy(most_restarts=self._options.most_restarts, health_interval=self._options.health_interval)
+        plugin = SupervisedPlugin(str(candidate), lambda: self._instance(candidate), policy=policy, log=self._log)
+        try:
+            await plugin.ready()
+        except BaseException:
+            await plugin.close()
+            raise
+        self._plugins.append(plugin)
+        return plugin
+
+    async def _instance(self, candidate: Candidate) -> GoPluginBackend:
         from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
         from injector.backends.goplugin.wiring import Wiring  # late: start-up
 
@@ -136,3 +160,7 @@ class Registry:
             return FileBackend(root=self._options.file_root, max_value_bytes=self._options.max_value_size)
 
         return {"ENV": environment, "FILE": file}
+
+
+def _has_failed(task: asyncio.Task[Backend]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -5,6 +5,7 @@ Executes a plan: every account side by side, each with its own budget, all under
 2. Its references go out in batches as large as the backend takes, as many at once as it bears.
 3. What comes back retryable goes out again after a pause, in batches that are full again as far as may be, until the
    deadline or, for a backend that does not answer at all, `MOST_ATTEMPTS`. Throttling has no such cap: it always ends.
+   A crash of the plugin costs each of the references that it had one retry; the backend restarts itself.
 4. At the deadline everything still open is answered with DeadlineExceeded.
 """
 
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from injector.errors import DeadlineExceeded, InjectorError, PluginError, ResolutionError, Throttled
+from injector.errors import DeadlineExceeded, InjectorError, PluginCrashed, PluginError, ResolutionError, Throttled
 from injector.plan.planner import Account
 from injector.resolve.budget import CallBudget
 
@@ -154,6 +155,7 @@ class _Account:
         self._queue: list[tuple[float, int, list[Reference]]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
+        self._crashed: set[Reference] = set()
         for start in range(0, len(references), self._size):
             self._push(0.0, list(references[start : start + self._size]))
 
@@ -200,11 +202,11 @@ class _Account:
             self._attempts[reference] = self._attempts.get(reference, 0) + 1
         left = set(references)
         again: list[Reference] = []
-        worst: ResolutionError | None = None
+        worst: InjectorError | None = None
         try:
             async for reference, outcome in self._backend.fetch(references, timeout=self._run.limits.call_timeout):
                 left.discard(reference)
-                if isinstance(outcome, ResolutionError) and self._may_retry(outcome, reference):
+                if isinstance(outcome, InjectorError) and self._may_retry(outcome, reference):
                     again.append(reference)
                     worst = _worse(worst, outcome)
                     self._run.last_errors[reference] = outcome
@@ -212,7 +214,7 @@ class _Account:
                     self._settle(reference, outcome)
         except InjectorError as error:
             for reference in left:
-                if isinstance(error, ResolutionError) and self._may_retry(error, reference):
+                if self._may_retry(error, reference):
                     again.append(reference)
                     worst = _worse(worst, error)
                     self._run.last_errors[reference] = error
@@ -226,14 +228,18 @@ class _Account:
         else:
             self._budget.succeeded()
 
-    def _may_retry(self, error: ResolutionError, reference: Reference) -> bool:
+    def _may_retry(self, error: InjectorError, reference: Reference) -> bool:
+        if isinstance(error, PluginCrashed):
+            first = reference not in self._crashed
+            self._crashed.add(reference)
+            return first
         return error.retryable and (isinstance(error, Throttled) or self._attempts[reference] < MOST_ATTEMPTS)
 
-    def _retry(self, error: ResolutionError, references: list[Reference]) -> None:
+    def _retry(self, error: InjectorError, references: list[Reference]) -> None:
         attempt = max(self._attempts[reference] for reference in references)
         ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
         jitter = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
-        asked = error.retry_after or 0.0
+        asked = _asked(error)
         pause = asked + jitter
         if isinstance(error, Throttled):
             self._budget.throttled(pause)
@@ -271,8 +277,11 @@ class _Account:
             self._changed.set()
 
 
-def _worse(one: ResolutionError | None, other: ResolutionError) -> ResolutionError:
+def _worse(one: InjectorError | None, other: InjectorError) -> InjectorError:
     """The error that decides on the pause: throttling before others, then the longest delay that was asked for."""
-    if one is None:
-        return other
-    return max(one, other, key=lambda error: (isinstance(error, Throttled), error.retry_after or 0.0))
+    return other if one is None else max(one, other, key=lambda error: (isinstance(error, Throttled), _asked(error)))
+
+
+def _asked(error: InjectorError) -> float:
+    """Seconds that the backend asked for."""
+    return (error.retry_after or 0.0) if isinstance(error, ResolutionError) else 0.0

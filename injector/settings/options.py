@@ -56,6 +56,7 @@ OPTIONS = (
     _option("log_format", kinds.LOG_FORMAT),
     _option("plugins.start_timeout", kinds.DURATION, "plugin_start_timeout"),
     _option("plugins.call_timeout", kinds.DURATION, "plugin_call_timeout"),
+    _option("plugins.health_interval", kinds.DURATION, "plugin_health_interval"),
     _option("plugins.pass_environment", kinds.VARIABLES, "pass_environment"),
     _option("plugins.max_value_size", kinds.SIZE, "max_value_size"),
     _option("plugins.auto_mtls", kinds.AUTO_MTLS, "auto_mtls"),

@@ -25,15 +25,18 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
     How plugins are run.
 
-    `start_timeout` and `call_timeout` in seconds; `pass_environment` names the variables that a plugin gets beside
-    the usual ones; `max_value_size` is in bytes. `configuration` has what a plugin is given at its start, by its name
-    in lower case: JSON's types, whose meaning is the plugin's own. It is written in the file only. `auto_mtls` and
-    `multiplex` are asked of every plugin; plugins on TCP listen between `min_port` and `max_port`; sockets lie below
-    `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it is set.
+    `start_timeout`, `call_timeout` and `health_interval` in seconds; the last is how often a process that lasts asks a
+    plugin whether it is well, and a single render never does. `pass_environment` names the variables that a plugin
+    gets beside the usual ones; `max_value_size` is in bytes. `configuration` has what a plugin is given at its start,
+    by its name in lower case: JSON's types, whose meaning is the plugin's own. It is written in the file only.
+    `auto_mtls` and `multiplex` are asked of every plugin; plugins on TCP listen between `min_port` and `max_port`;
+    sockets lie below `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it
+    is set.
     """
 
     start_timeout: float = 30.0
     call_timeout: float = 30.0
+    health_interval: float = 10.0
     pass_environment: tuple[str, ...] = ()
     max_value_size: int = 16 * 1024 * 1024
     auto_mtls: AutoMtls = AutoMtls.PREFER

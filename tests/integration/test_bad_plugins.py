@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from injector.backends.executables import this_platform
 from injector.errors import ExitCode, InjectorError
 from injector.model.references import Reference, Value
 from injector.telemetry.logs import Level, Log
-
-CERTIFICATE = "A" * 64
+from tools.plugin_faults import ENDLESS_NOISE, MALFORMED_HANDSHAKES, PROGRAMS, handshake, script
 
 
 async def refused(
@@ -42,14 +40,6 @@ async def refused(
 async def ask(backend, path: str, *, timeout: float = 20):
     (answer,) = [answer async for answer in backend.fetch([Reference("FAULT", path)], timeout=timeout)]
     return answer[1]
-
-
-def script(text: str) -> str:
-    return f"#!/bin/sh\n{text}\n"
-
-
-def python(text: str) -> str:
-    return f"#!{sys.executable} -IS\n{text}\n"
 
 
 # ---------------------------------------------------------------------------------------------------- cannot be run
@@ -92,12 +82,12 @@ async def test_for_another_machine(install) -> None:
 
 
 async def test_a_program_that_the_system_does_not_know(start_backend, install) -> None:
-    error = await refused(start_backend, install("unknown", b"garbage"))
+    error = await refused(start_backend, install("unknown", PROGRAMS["unknown format"]))
     assert "cannot be executed: Exec format error" in error.message
 
 
 async def test_an_interpreter_that_is_not_there(start_backend, install) -> None:
-    error = await refused(start_backend, install("interpreted", "#!/no/such/interpreter\n"))
+    error = await refused(start_backend, install("interpreted", PROGRAMS["no interpreter"]))
     assert "the interpreter or loader that it names does not exist" in error.message
 
 
@@ -113,72 +103,52 @@ async def test_a_refused_candidate_is_not_started(start_backend) -> None:
 
 
 async def test_exits_at_once(start_backend, install) -> None:
-    error = await refused(start_backend, install("brief", script('echo "fatal: no credentials" >&2; exit 3')))
+    error = await refused(start_backend, install("brief", PROGRAMS["ends at once"]))
     assert isinstance(error, errors.PluginStartFailed)
     assert error.message.endswith('ended before its handshake: exit code 3; its last words: "fatal: no credentials"')
 
 
 async def test_exits_at_once_and_leaves_a_child_with_its_pipes(start_backend, install) -> None:
-    error = await refused(start_backend, install("forking", script("sleep 1000 & echo bye >&2; exit 0")))
+    error = await refused(start_backend, install("forking", PROGRAMS["leaves a child with its pipes"]))
     assert 'ended before its handshake: exit code 0; its last words: "bye"' in error.message
 
 
 async def test_is_killed_at_once(start_backend, install) -> None:
-    error = await refused(start_backend, install("killed", script("kill -KILL $$")))
+    error = await refused(start_backend, install("killed", PROGRAMS["killed at once"]))
     assert error.message.endswith("ended before its handshake: killed by signal SIGKILL")
 
 
 async def test_prints_garbage_and_ends(start_backend, install) -> None:
-    error = await refused(start_backend, install("garbage", script(r"printf 'one\n\033[2Jtwo\n'; exit 1")))
+    error = await refused(start_backend, install("garbage", PROGRAMS["prints garbage"]))
     assert 'exit code 1; it began with "one", "?[2Jtwo"' in error.message
 
 
-@pytest.mark.parametrize("command", ["yes garbage", "cat /dev/zero", "yes '' ", "tr -dc 'a-z|' </dev/urandom"])
+@pytest.mark.parametrize("command", ENDLESS_NOISE)
 async def test_prints_garbage_for_ever(start_backend, install, command: str) -> None:
     error = await refused(start_backend, install("chatty", script(f"exec {command}")))
     assert isinstance(error, errors.HandshakeFailed)
 
 
 async def test_writes_to_standard_error_for_ever_without_a_handshake(start_backend, install) -> None:
-    error = await refused(start_backend, install("loud", script("exec yes trouble >&2")), start_timeout=1)
+    error = await refused(start_backend, install("loud", PROGRAMS["writes errors for ever"]), start_timeout=1)
     assert isinstance(error, errors.PluginStartTimeout)
     assert 'its last words: "trouble / trouble / trouble"' in error.message
 
 
 async def test_hangs_before_the_handshake(start_backend, install) -> None:
-    error = await refused(
-        start_backend, install("silent", script("echo wait; sleep 1000")), start_timeout=0.7, within=5
-    )
+    error = await refused(start_backend, install("silent", PROGRAMS["says nothing"]), start_timeout=0.7, within=5)
     assert isinstance(error, errors.PluginStartTimeout)
     assert 'sent no handshake within 0.7 s; it began with "wait"' in error.message
 
 
 async def test_closes_its_output(start_backend, install) -> None:
-    error = await refused(start_backend, install("closing", script("exec >&-; sleep 1000")))
+    error = await refused(start_backend, install("closing", PROGRAMS["closes its output"]))
     assert "closed its standard output without a handshake" in error.message
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("1|2|unix|/x|grpc", "protocol version 2, and this host speaks 1"),
-        ("2|1|unix|/x|grpc", "core version 2"),
-        ("x|1|unix|/x|grpc", 'first field "x"'),
-        ("warn 1|1|unix|/x|grpc", 'first field "warn 1"'),
-        ("1|x|unix|/x|grpc", 'protocol version "x"'),
-        ("1|1|pipe|/x|grpc", '"pipe" is neither'),
-        ("1|1|unix|x|grpc", "not an absolute path"),
-        ("1|1|tcp|nohost:xx|grpc", "no valid port"),
-        ("1|1|tcp|192.0.2.1:99|grpc", "not on loopback"),
-        ("1|1|unix|/x", '"netrpc"'),
-        ("1|1|unix|/x|netrpc", '"netrpc"'),
-        ("1|1|unix", "has 3 fields"),
-        ("1|1|unix|/x|grpc|!" + CERTIFICATE, "not base64"),
-        ("1|1|unix|/x|grpc||maybe", "not a truth value"),
-    ],
-)
+@pytest.mark.parametrize(("line", "reason"), MALFORMED_HANDSHAKES)
 async def test_a_malformed_handshake(start_backend, install, line: str, reason: str) -> None:
-    error = await refused(start_backend, install("malformed", script(f"echo '{line}'; exec sleep 1000")))
+    error = await refused(start_backend, install("malformed", handshake(line)))
     assert isinstance(error, errors.HandshakeFailed)
     assert reason in error.message
 
@@ -186,25 +156,15 @@ async def test_a_malformed_handshake(start_backend, install, line: str, reason: 
 # --------------------------------------------------------------------------------------------- after the handshake
 
 
-@pytest.mark.parametrize("address", ["unix|/does/not/exist", "tcp|127.0.0.1:1"])
-async def test_does_not_listen_where_it_says(start_backend, install, address: str) -> None:
-    error = await refused(start_backend, install("absent", script(f"echo '1|1|{address}|grpc'; exec sleep 1000")))
+@pytest.mark.parametrize(("program", "address"), [("no socket", "/does/not/exist"), ("no port", "127.0.0.1:1")])
+async def test_does_not_listen_where_it_says(start_backend, install, program: str, address: str) -> None:
+    error = await refused(start_backend, install("absent", PROGRAMS[program]))
     assert isinstance(error, errors.PluginStartFailed)
-    assert f"does not listen at {address.partition('|')[2]}" in error.message
-
-
-LISTENS = """
-import os, socket, sys, time
-path = os.path.join(os.environ["PLUGIN_UNIX_SOCKET_DIR"], "plugin1")
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(path)
-listener.listen()
-print(f"1|1|unix|{path}|grpc", flush=True)
-"""
+    assert f"does not listen at {address}" in error.message
 
 
 async def test_listens_and_never_answers(start_backend, install) -> None:
-    candidate = install("deaf", python(LISTENS + "time.sleep(1000)"))
+    candidate = install("deaf", PROGRAMS["never answers"])
     error = await refused(start_backend, candidate, start_timeout=1, within=5)
     assert isinstance(error, errors.PluginStartTimeout)
     assert "did not answer at /" in error.message
@@ -212,14 +172,12 @@ async def test_listens_and_never_answers(start_backend, install) -> None:
 
 
 async def test_answers_with_something_that_is_not_http2(start_backend, install) -> None:
-    serve = 'while True:\n    c, _ = listener.accept()\n    c.sendall(b"HTTP/1.1 400 no\\r\\n\\r\\n")\n    c.close()\n'
-    error = await refused(start_backend, install("http", python(LISTENS + serve)), start_timeout=5)
+    error = await refused(start_backend, install("http", PROGRAMS["not HTTP/2"]), start_timeout=5)
     assert isinstance(error, errors.PluginError)
 
 
 async def test_ends_between_handshake_and_first_answer(start_backend, install) -> None:
-    serve = 'listener.accept()\nprint("cannot serve", file=sys.stderr, flush=True)\nos._exit(4)\n'
-    error = await refused(start_backend, install("fleeting", python(LISTENS + serve)))
+    error = await refused(start_backend, install("fleeting", PROGRAMS["ends before its first answer"]))
     assert isinstance(error, errors.PluginStartFailed)
     assert 'exit code 4; its last words: "cannot serve"' in error.message or "does not listen" in error.message
 
@@ -297,7 +255,7 @@ async def test_writes_without_end_and_is_still_served(start_backend, install, fa
     await backend.close()
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert any(entry["event"] == "plugin output suppressed" for entry in entries)
-    assert len(entries) < 2 * 1002 * (seconds + 2)
+    assert len(entries) < 4 * 1002 * (seconds + 2)  # two descriptors, and two streams over the connection
 
 
 @pytest.mark.go

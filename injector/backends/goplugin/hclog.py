@@ -49,8 +49,8 @@ class Entry(NamedTuple):
     fields: dict[str, str]
 
 
-def parse(line: str) -> Entry:
-    """The entry of one line without its line feed. Never raises, whatever the line is."""
+def parse(line: str, plain: Level = Level.DEBUG) -> Entry:
+    """The entry of one line without its line feed; *plain* text has no level. Never raises, whatever the line is."""
     if line.lstrip().startswith("{"):
         entry = _parse_json(line)
         if entry is not None:
@@ -60,7 +60,7 @@ def parse(line: str) -> Entry:
     prefix, _, rest = line.partition(" ")
     if prefix in _TEXT_LEVELS:
         return Entry(_TEXT_LEVELS[prefix], rest.strip(), {})
-    return Entry(Level.DEBUG, line, {})
+    return Entry(plain, line, {})
 
 
 def _parse_json(line: str) -> Entry | None:
@@ -118,15 +118,25 @@ class PluginLog:
         log: where entries go; its redactor also cleans what `last_words` quotes.
         plugin: the plugin's name, a field of every entry.
         stream: what is read, a field of every entry: stderr, stdout.
+        plain: the level of text that names none.
         clock: seconds, monotonic.
 
     No more than 1,000 lines a second are looked at: a plugin that writes without end costs us little and fills no disk.
     """
 
-    def __init__(self, log: Log, *, plugin: str, stream: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        plugin: str,
+        stream: str,
+        plain: Level = Level.DEBUG,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
         self._plugin = plugin
         self._stream = stream
+        self._plain = plain
         self._clock = clock
         self._splitter = LineSplitter()
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -165,7 +175,7 @@ class PluginLog:
         if not self._has_room():
             self._suppressed += 1
             return
-        entry = parse(line)
+        entry = parse(line, self._plain)
         level = Level.ERROR if self._crash else entry.level
         if self._log.is_enabled(level):
             self._write(level, entry.message[:_LONGEST_LINE], entry.fields)

@@ -195,6 +195,28 @@ class GoPluginBackend:
         """The number of the plugin's process."""
         return self._process.child.pid
 
+    @property
+    def loss(self) -> str | None:
+        """Why it is of no use any more, after its name in a message; None while process and connection stand."""
+        status = self._process.child.exit_status
+        if status is not None:
+            return f"ended between two calls: {status}{self._process.last_words()}"
+        if self._channel is None or self._closing is not None:
+            return "is stopped"
+        if not self._channel.is_connected:
+            return f"dropped its connection between two calls{self._process.last_words()}"
+        return None
+
+    async def check_health(self, *, within: float) -> bool:
+        """Whether it says in *within* seconds that it is well; one without the health service is. Never raises."""
+        if self._channel is None or self._closing is not None:
+            return False
+        try:
+            async with asyncio.timeout(within):
+                return await self._channel.check_health()
+        except (TimeoutError, transport.CallFailed, transport.AnswerUnreadable):
+            return False
+
     def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
         """See Backend.fetch. In protocol 1 one call for each reference, one after the other, all within *timeout*."""
         if self._protocol2 and self._is_up():
@@ -386,9 +408,12 @@ class GoPluginBackend:
         )
 
     async def _read_output(self, channel: transport.PluginChannel) -> None:
-        with contextlib.suppress(transport.AnswerUnreadable):
-            async for data in channel.output():
-                self._process.log_output(data)
+        try:
+            with contextlib.suppress(transport.AnswerUnreadable):
+                async for stream, data in channel.output():
+                    self._process.log_printed(stream, data)
+        finally:
+            self._process.finish_printed()
 
     async def _close(self) -> None:
         # `finally`, because a loop that is ending cancels this task as well.

@@ -16,6 +16,7 @@ from injector.backends.goplugin.handshake import Handshake, HandshakeScanner
 from injector.backends.goplugin.hclog import PluginLog
 from injector.errors import HandshakeFailed, PluginError, PluginStartFailed
 from injector.process.child import spawn
+from injector.telemetry.logs import Level
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -37,7 +38,10 @@ class PluginProcess:
         self.name = name
         self.child = child
         self._errors = PluginLog(log, plugin=plugin, stream="stderr")
-        self._output = PluginLog(log, plugin=plugin, stream="stdout")
+        self._output = PluginLog(log, plugin=plugin, stream="stdout", plain=Level.INFO)
+        self._printed = {
+            stream: PluginLog(log, plugin=plugin, stream=stream, plain=Level.INFO) for stream in ("stdout", "stderr")
+        }
         self._scanner = HandshakeScanner(versions=versions)
         self._handshake: asyncio.Future[Handshake | None] = asyncio.get_running_loop().create_future()
         self._readers = (asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors()))
@@ -107,9 +111,14 @@ class PluginProcess:
         """What it printed instead of a handshake, for a message; empty when nothing."""
         return f"; {self._scanner.noise}" if self._scanner.noise else ""
 
-    def log_output(self, data: bytes) -> None:
-        """Takes output that came over the connection instead of the pipe."""
-        self._output.feed(data)
+    def log_printed(self, stream: str, data: bytes) -> None:
+        """Takes what was printed to *stream* (stdout or stderr) and came over the connection instead of the pipe."""
+        self._printed[stream].feed(data)
+
+    def finish_printed(self) -> None:
+        """The connection brings no more: begun lines are taken as lines."""
+        for log in self._printed.values():
+            log.finish()
 
     async def wait(self, seconds: float) -> None:
         """Waits for the process to end by itself, at most *seconds*."""

@@ -7,6 +7,7 @@ see `CallFailed` with a status by name, never `details()` in a message.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,13 @@ class PluginChannel:
         if state is not ChannelConnectivity.READY:
             raise NoConnection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as is known without a call."""
+        from grpc import ChannelConnectivity  # late: start-up
+
+        return bool(self._channel.get_state() is ChannelConnectivity.READY)
+
     async def check_health(self) -> bool:
         """
         Whether the plugin answers and calls itself healthy; one without the health service is believed.
@@ -120,10 +128,10 @@ class PluginChannel:
         value: str = parsed(token_store_pb2.TokenValueResponse, answer).value
         return value.encode()
 
-    async def output(self) -> AsyncIterator[bytes]:
+    async def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """
-        What the plugin prints after its handshake, until the connection ends. To be called once, and always: a
-        plugin whose output nobody reads stops at its next print.
+        What the plugin prints after its handshake, each piece with its stream (`stdout` or `stderr`), until the
+        connection ends. To be called once, and always: a plugin whose output nobody reads stops at its next print.
         """
         import grpc.aio  # late: start-up
 
@@ -132,7 +140,8 @@ class PluginChannel:
         stream = self._channel.unary_stream("/plugin.GRPCStdio/StreamStdio")(b"")
         try:
             async for raw in stream:
-                yield parsed(grpc_stdio_pb2.StdioData, raw).data
+                piece = parsed(grpc_stdio_pb2.StdioData, raw)
+                yield "stderr" if piece.channel == grpc_stdio_pb2.StdioData.STDERR else "stdout", piece.data
         except grpc.aio.AioRpcError:
             return  # UNIMPLEMENTED where a plugin has nothing to send, UNAVAILABLE at its end
         finally:
@@ -160,6 +169,8 @@ class PluginChannel:
                 yield raw
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from None
+        except asyncio.CancelledError:
+            raise _closed_under_the_call() from None
         finally:
             stream.cancel()
 
@@ -179,6 +190,8 @@ class PluginChannel:
             answer: bytes = await method(request, timeout=within)
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from None
+        except asyncio.CancelledError:
+            raise _closed_under_the_call() from None
         return answer
 
     def _failure(self, error: Any) -> CallFailed:
@@ -191,6 +204,14 @@ class PluginChannel:
         lost = code == "UNAVAILABLE" and (not ready or details.startswith(_LOST_BEGINS))
         trailers = {name: value for name, value in error.trailing_metadata() or () if isinstance(value, str)}
         return CallFailed(CallStatus(code, details, trailers), lost=lost)
+
+
+def _closed_under_the_call() -> BaseException:
+    """What a CancelledError in a call means: the caller's own cancellation, or `close` ended the channel under it."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return asyncio.CancelledError()
+    return CallFailed(CallStatus("CANCELLED"), lost=True)
 
 
 def parsed(message_type: Any, raw: bytes) -> Any:

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -60,6 +61,28 @@ func (s faultStore) Value(ctx context.Context, path, meta string) (string, error
 	case "exit":
 		fmt.Fprintln(rawStderr, "last words of the plugin")
 		os.Exit(number)
+	case "print": // as a plugin's author would
+		fmt.Println(argument)
+		fmt.Fprintln(os.Stderr, argument)
+	case "stderr": // past go-plugin, as it is, with a line's end
+		fmt.Fprintln(rawStderr, argument)
+	case "long": // a line of so many bytes
+		fmt.Fprintln(rawStderr, strings.Repeat("x", number))
+	case "longjson":
+		fmt.Fprintf(rawStderr, "{\"@level\":\"error\",\"@message\":\"%s\"}\n", strings.Repeat("y", number))
+	case "panic":
+		go panic(argument) // outside of the call: no library can recover from it
+		select {}
+	case "stdin":
+		text, err := io.ReadAll(os.Stdin)
+		return fmt.Sprintf("%d bytes, %v", len(text), err), nil
+	case "hclog":
+		s.log.Log(hclog.LevelFromString(argument), "at level "+argument)
+	case "crashonce": // the environment names a file that tells that it has happened
+		if _, err := os.Stat(os.Getenv("FAULT_TRACE")); err != nil {
+			_ = os.WriteFile(os.Getenv("FAULT_TRACE"), nil, 0o600)
+			os.Exit(number)
+		}
 	case "flood": // both raw descriptors, for ever, and what go-plugin sends as GRPCStdio
 		go flood(os.NewFile(1, "stdout"))
 		go flood(rawStderr)

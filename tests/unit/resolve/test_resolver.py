@@ -16,6 +16,7 @@ from injector.errors import (
     CallTimeout,
     InjectorError,
     PluginCrashed,
+    PluginError,
     PluginNotFound,
     Throttled,
     ValueNotFound,
@@ -52,6 +53,7 @@ class Store:
         self._answer = answer
         self._asked: dict[Reference, int] = {}
         self.delay = 0.0
+        self.raises_crashes = True
 
     async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
         self.calls.append(list(references))
@@ -62,7 +64,7 @@ class Store:
             for reference in references:
                 self._asked[reference] = self._asked.get(reference, 0) + 1
                 answer = self._answer(reference, self._asked[reference])
-                if isinstance(answer, PluginCrashed):
+                if isinstance(answer, PluginCrashed) and self.raises_crashes:
                     raise answer
                 yield reference, answer
         finally:
@@ -166,7 +168,32 @@ async def test_a_backend_that_stays_down_is_given_up_after_a_few_attempts() -> N
     assert len(store.calls) == resolver.MOST_ATTEMPTS
 
 
-@pytest.mark.parametrize("error", [ValueNotFound("x"), AccessDenied("x"), PluginCrashed("x")], ids=lambda e: e.code)
+@pytest.mark.parametrize("whole_call", [True, False])
+async def test_a_crash_costs_its_own_references_one_retry_and_no_more(whole_call: bool) -> None:
+    def answer(reference: Reference, times: int) -> Outcome:
+        dies = reference.path == "/0" or (reference.path == "/1" and times == 1)
+        return PluginCrashed("it ended") if dies else value("x")
+
+    store = Store(answer)
+    store.raises_crashes = whole_call
+    answers = await run(plan_of(4), store)
+    assert {r.path: codes({r: a}) for r, a in answers.items()} == {
+        "/0": {"plugin-crashed"},
+        "/1": {"ok"},
+        "/2": {"ok"},
+        "/3": {"ok"},
+    }
+    assert len(store.calls) == 6
+
+
+async def test_a_crash_after_other_retries_still_has_its_own() -> None:
+    outcomes = [Throttled("slow", retry_after=0.001)] * 5 + [PluginCrashed("it ended"), value("x")]
+    store = Store(lambda _, times: outcomes[times - 1])
+    assert codes(await run(plan_of(1), store)) == {"ok"}
+    assert len(store.calls) == 7
+
+
+@pytest.mark.parametrize("error", [ValueNotFound("x"), AccessDenied("x"), PluginError("x")], ids=lambda e: e.code)
 async def test_what_will_not_change_is_asked_once(error: InjectorError) -> None:
     store = Store(lambda *_: error)
     assert codes(await run(plan_of(3), store)) == {error.code}

@@ -70,6 +70,7 @@ logFormat: json
 plugins:
   startTimeout: 5s
   callTimeout: 500ms
+  healthInterval: 1m
   passEnvironment: [HTTPS_PROXY, NO_PROXY]
   maxValueSize: 1Mi
 files:
@@ -93,6 +94,7 @@ files:
         plugins=PluginSettings(
             start_timeout=5.0,
             call_timeout=0.5,
+            health_interval=60.0,
             pass_environment=("HTTPS_PROXY", "NO_PROXY"),
             max_value_size=1 << 20,
         ),
@@ -117,6 +119,7 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "log_format": "json",
         "plugin_start_timeout": "8s",
         "plugin_call_timeout": "9s",
+        "plugin_health_interval": "10s",
         "pass_environment": "A,B_2",
         "max_value_size": "64k",
     }

@@ -1,0 +1,404 @@
+"""
+A plugin that comes back: started when first needed, and again when its process or its connection is lost.
+
+The host of one process (`GoPluginBackend`) is thrown away with its process; this is what stays. Restarts are lazy:
+the next call brings the plugin up again, or the next health check where those are on. See docs/decisions/0030.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from injector.backends.contract import Backend, Limits
+from injector.errors import (
+    CallTimeout,
+    InjectorError,
+    PluginCrashed,
+    PluginError,
+    PluginKeepsCrashing,
+    PluginNotFound,
+    PluginRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from injector.backends.contract import Answer
+    from injector.model.references import Reference
+    from injector.telemetry.logs import Log
+
+# Nothing that another attempt would change.
+_FINAL = (PluginRefused, PluginNotFound)
+
+
+class PluginInstance(Backend, Protocol):
+    """What is supervised: a backend that is one process, and ends with it."""
+
+    @property
+    def loss(self) -> str | None:
+        """Why it is of no use any more, after its name in a message; None while process and connection stand."""
+        ...
+
+    async def check_health(self, *, within: float) -> bool:
+        """Whether it says in *within* seconds that it is well. Never raises."""
+        ...
+
+
+class RestartPolicy(Struct, frozen=True):
+    """
+    How a plugin is brought back. All times in seconds.
+
+    The first restart is immediate. The pause before the n-th after it is drawn evenly from 0 to
+    `first_pause` * 2 ** (n - 1), at most `longest_pause`. An instance that lived for `healthy_after` ends the row, and
+    the next loss counts as the first again. After `most_restarts` in a row it is given up; None never gives up.
+
+    Every `health_interval` the plugin is asked whether it is well and has `health_timeout` to say so (None: never
+    asked). After `most_misses` in a row it is killed and restarted.
+    """
+
+    first_pause: float = 0.5
+    longest_pause: float = 30.0
+    healthy_after: float = 60.0
+    most_restarts: int | None = None
+    health_interval: float | None = None
+    health_timeout: float = 5.0
+    most_misses: int = 2
+
+
+class PluginState(StrEnum):
+    """What a supervised plugin is doing."""
+
+    IDLE = "idle"
+    STARTING = "starting"
+    RUNNING = "running"
+    LOST = "lost"
+    GIVEN_UP = "given-up"
+    CLOSED = "closed"
+
+
+class PluginStatus(Struct, frozen=True):
+    """
+    A snapshot for a status page or metrics; it holds no value and nothing that the plugin wrote but its last words.
+
+    `starts` counts the instances that came up, `crashes` those that were lost, `failed_starts` those that did not come
+    up. Times are seconds since the epoch, None when it never happened.
+    """
+
+    name: str
+    state: PluginState
+    starts: int
+    crashes: int
+    failed_starts: int
+    last_error: str | None
+    started_at: float | None
+    lost_at: float | None
+
+
+class SupervisedPlugin:
+    """
+    A backend whose process is replaced when it is lost. Implements `backends.contract.Backend`.
+
+    Args:
+        name: for messages before the first start.
+        start: gives a running instance; called for each start, never twice at the same time.
+        policy: see RestartPolicy.
+        log: told of each loss and each restart.
+        configure: called in this order with every new instance, before its first call. One that raises
+            InjectorError costs the instance, and the error is the start's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], Awaitable[PluginInstance]],
+        *,
+        policy: RestartPolicy,
+        log: Log,
+        configure: Sequence[Callable[[PluginInstance], Awaitable[None]]] = (),
+    ) -> None:
+        self.configure = list(configure)
+        self._name = name
+        self._start = start
+        self._policy = policy
+        self._log = log
+        self._limits = Limits()
+        self._instance: PluginInstance | None = None
+        self._hung: PluginInstance | None = None  # the latest that was killed for it
+        self._starting: asyncio.Task[PluginInstance] | None = None
+        self._retiring: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._up_since = 0.0  # of the loop's clock, as is the next
+        self._not_before = 0.0
+        self._row = 0  # losses and failed starts since the last healthy spell
+        self._starts = self._crashes = self._failed_starts = 0
+        self._last_error: InjectorError | None = None
+        self._started_at: float | None = None
+        self._lost_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """As the instance has it: `plugin awsparamstr (/path/awsparamstr-linux-amd64)`."""
+        return self._name
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the latest instance."""
+        return self._limits
+
+    @property
+    def instance(self) -> PluginInstance | None:
+        """The running instance, if there is one."""
+        return self._instance if self._instance is not None and self._instance.loss is None else None
+
+    @property
+    def state(self) -> PluginState:
+        """What it is doing now."""
+        if self._closing is not None:
+            return PluginState.CLOSED
+        if self._starting is not None:
+            return PluginState.STARTING
+        if self.instance is not None:
+            return PluginState.RUNNING
+        if self._is_given_up:
+            return PluginState.GIVEN_UP
+        return PluginState.LOST if self._starts or self._failed_starts else PluginState.IDLE
+
+    def status(self) -> PluginStatus:
+        """The state, with counts, times, and the message of the last error."""
+        return PluginStatus(
+            name=self._name,
+            state=self.state,
+            starts=self._starts,
+            crashes=self._crashes,
+            failed_starts=self._failed_starts,
+            last_error=self._last_error.message if self._last_error else None,
+            started_at=self._started_at,
+            lost_at=self._lost_at,
+        )
+
+    async def ready(self) -> None:
+        """
+        Returns when an instance is up, starting one if there is none.
+
+        Has no time-out but the start's own. Raises the InjectorError of the start or of a `configure`. A first start
+        that fails is not tried again by itself: `ready` and `fetch` do, after a pause. A lost instance is the next
+        call's business.
+        """
+        if self._starts == 0:
+            await self._up(None)
+
+    def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
+        """
+        See Backend.fetch. A restart counts into *timeout*.
+
+        Nothing is asked twice: what a lost instance leaves open is answered PluginCrashed, which may be asked again.
+        """
+        return self._answers(references, asyncio.get_running_loop().time() + timeout)
+
+    async def close(self) -> None:
+        """Ends the instance, a start under way and the health checks. May be called more than once. Never raises."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    # ------------------------------------------------------------------------------------------------------- calls
+
+    async def _answers(self, references: Sequence[Reference], deadline: float) -> AsyncIterator[Answer]:
+        instance = await self._up(deadline)
+        answers = instance.fetch(references, timeout=deadline - asyncio.get_running_loop().time())
+        try:
+            async for reference, outcome in answers:
+                if isinstance(outcome, PluginCrashed):
+                    yield reference, self._crashed(instance, outcome)
+                else:
+                    yield reference, outcome
+        except PluginCrashed as error:
+            raise self._crashed(instance, error) from None
+        finally:
+            # An iteration that is given up ends the call at once, not when the garbage is collected.
+            if isinstance(answers, AsyncGenerator):
+                await answers.aclose()
+
+    def _crashed(self, instance: PluginInstance, error: PluginCrashed) -> PluginCrashed:
+        self._lose(instance, error)
+        if instance is self._hung and self._last_error is not None:
+            return PluginCrashed(self._last_error.message, hint=self._last_error.hint)
+        if self._crashes < 2:
+            return error
+        return PluginCrashed(f"{error.message} (crash {self._crashes} of this plugin)", hint=error.hint)
+
+    # ------------------------------------------------------------------------------------------- starts and restarts
+
+    async def _up(self, deadline: float | None) -> PluginInstance:
+        """The running instance. Raises why there is none, at the latest at *deadline* (of the loop's clock)."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._closing is not None:
+                raise self._stopped()
+            if self._instance is not None:
+                if (loss := self._instance.loss) is None:
+                    return self._instance
+                self._lose(self._instance, PluginCrashed(f"{self._name} {loss}"))
+            if self._is_given_up:
+                raise self._given_up()
+            if self._starting is None and deadline is not None and self._not_before > deadline:
+                raise self._not_yet(self._not_before - loop.time())
+            try:
+                async with asyncio.timeout_at(deadline):
+                    # Shielded: others may wait for the same start, and `close` ends it.
+                    return await asyncio.shield(self._begin_start())
+            except TimeoutError:
+                raise CallTimeout(
+                    f"{self._name} did not come up in time for this call",
+                    hint="a slow plugin needs a longer call timeout",
+                ) from None
+            except PluginError as error:
+                if self._starts == 0 or isinstance(error, _FINAL):
+                    raise
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling() or self.state is not PluginState.CLOSED:
+                    raise
+                raise self._stopped() from None  # it is the start that was cancelled, by `close`
+
+    def _stopped(self) -> PluginError:
+        return PluginError(f"{self._name} is stopped")
+
+    def _begin_start(self) -> asyncio.Task[PluginInstance]:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._bring_up())
+            self._starting.add_done_callback(self._start_ended)
+        return self._starting
+
+    def _start_ended(self, task: asyncio.Task[PluginInstance]) -> None:
+        self._starting = None
+        if not task.cancelled():
+            task.exception()  # looked at: everybody who waited may have gone
+
+    async def _bring_up(self) -> PluginInstance:
+        if self._retiring is not None:
+            await self._retiring
+        await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
+        try:
+            instance = await self._start_configured()
+        except InjectorError as error:
+            self._failed_starts += 1
+            self._last_error = error
+            self._set_pause()
+            raise
+        self._instance = instance
+        self._name, self._limits = instance.name, instance.limits
+        self._up_since = asyncio.get_running_loop().time()
+        self._started_at = time.time()
+        self._starts += 1
+        if self._starts > 1:
+            self._log.info("plugin restarted", plugin=self._name, crashes=self._crashes)
+        if self._polling is None and self._policy.health_interval is not None:
+            self._polling = asyncio.create_task(self._poll(self._policy.health_interval))
+        return instance
+
+    async def _start_configured(self) -> PluginInstance:
+        instance = await self._start()
+        try:
+            for configure in self.configure:
+                await configure(instance)
+        except BaseException:
+            await instance.close()
+            raise
+        return instance
+
+    def _lose(self, instance: PluginInstance, error: InjectorError) -> None:
+        """The instance is of no use any more. Heard of by each of its calls, it counts once."""
+        if instance is not self._instance:
+            return
+        self._instance = None
+        self._crashes += 1
+        self._last_error = error
+        self._lost_at = time.time()
+        if asyncio.get_running_loop().time() - self._up_since >= self._policy.healthy_after:
+            self._row = 0
+        self._set_pause()
+        self._log.warning("plugin lost", plugin=self._name, reason=error.message, crashes=self._crashes)
+        # None is under way: there is one instance at a time, and its successor waits for this.
+        self._retiring = asyncio.create_task(instance.close())
+
+    def _set_pause(self) -> None:
+        self._row += 1
+        pause = 0.0
+        if self._row > 1:
+            # The exponent has a bound, or a year of failures would overflow a float.
+            ceiling = min(self._policy.longest_pause, self._policy.first_pause * 2 ** min(self._row - 2, 30))
+            pause = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
+        self._not_before = asyncio.get_running_loop().time() + pause
+
+    @property
+    def _is_given_up(self) -> bool:
+        most = self._policy.most_restarts
+        return most is not None and self._row > most and self._starts > 0
+
+    def _given_up(self) -> PluginKeepsCrashing:
+        failed = f", and {_times(self._failed_starts)} it did not start again" if self._failed_starts else ""
+        last = f"; the last time: {self._last_error.message}" if self._last_error else ""
+        return PluginKeepsCrashing(
+            f"{self._name} crashed {_times(self._crashes)}{failed}; it is not restarted any more{last}",
+            hint="its log at level debug may tell more",
+        )
+
+    def _not_yet(self, seconds: float) -> PluginKeepsCrashing:
+        last = self._last_error.message if self._last_error else "it was lost"
+        return PluginKeepsCrashing(f"{self._name} is down, and the next attempt is due in {seconds:.0f} s: {last}")
+
+    # ------------------------------------------------------------------------------------------------------- health
+
+    async def _poll(self, interval: float) -> None:
+        misses = 0
+        while True:
+            await asyncio.sleep(interval)
+            instance = self._instance
+            if instance is None or instance.loss is not None:
+                misses = 0
+                await self._revive()
+            elif await instance.check_health(within=self._policy.health_timeout):
+                misses = 0
+            elif instance.loss is None:
+                misses += 1
+                self._log.warning("plugin missed a health check", plugin=self._name, misses=misses)
+                if misses >= self._policy.most_misses:
+                    misses = 0
+                    self._kill_hung(instance)
+                    await self._revive()
+
+    def _kill_hung(self, instance: PluginInstance) -> None:
+        self._hung = instance
+        policy = self._policy
+        reason = f"did not pass {policy.most_misses} health checks of {policy.health_timeout:g} s, and was killed"
+        self._lose(instance, PluginCrashed(f"{self._name} {reason}", hint="its log at level debug may tell more"))
+
+    async def _revive(self) -> None:
+        try:
+            await self._up(None)
+        except InjectorError as error:
+            self._log.warning("plugin does not come up", plugin=self._name, reason=error.message)
+
+    async def _close(self) -> None:
+        for task in (self._polling, self._starting):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        instance, self._instance = self._instance, None
+        if instance is not None:
+            await instance.close()
+        if self._retiring is not None:
+            await asyncio.gather(self._retiring, return_exceptions=True)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

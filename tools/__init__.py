@@ -1,0 +1,1 @@
+"""Programs that maintain the repository; nothing of the product imports them."""
