@@ -105,7 +105,8 @@ class Link:
             host, _, port = handshake.address.rpartition(":")
             address = (host.removeprefix("[").removesuffix("]"), int(port))
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, or asyncio does not switch Nagle's algorithm off.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP if handshake.network == "tcp" else 0)
         try:
             sock.settimeout(0)
             await loop.sock_connect(sock, address)
