@@ -61,6 +61,7 @@ class Gateway:
         self._listener: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._wires = 0
+        self._ends = 0
         self._quiet = threading.Event()
         self._quiet.set()
 
@@ -94,7 +95,8 @@ class Gateway:
 
     def bind(self, family: int, address: str | tuple[str, int]) -> str | tuple[str, int]:
         """Listens at *address*, a path or a host and port, and gives the address that it became. OSError."""
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, or asyncio does not switch Nagle's algorithm off for what is accepted.
+        listener = socket.socket(family, socket.SOCK_STREAM, 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP)
         try:
             listener.bind(address)
             listener.listen(_BACKLOG)
@@ -131,7 +133,7 @@ class Gateway:
             if self._wires >= _MOST_CONNECTIONS:
                 sock.close()
                 continue
-            self._count(1)
+            self._wires += 1
             self._keep(loop.create_task(self._welcome(sock)))
 
     async def _welcome(self, sock: socket.socket) -> None:
@@ -140,12 +142,12 @@ class Gateway:
         try:
             await loop.connect_accepted_socket(lambda: wire, sock)
         except OSError:
-            self._count(-1)
+            self._wires -= 1
             sock.close()
             return
         if isinstance(wire, RemoteEnd):
             await asyncio.wait((wire.closed,))
-            self._count(-1)
+            self._wires -= 1
 
     def make_end(self) -> RemoteEnd:
         """The protocol of a new connection, or of a new stream of one."""
@@ -153,6 +155,8 @@ class Gateway:
         if self._context is not None:
             tls = TlsSession(self._context, peer=self._peer, server_side=True)
         end = RemoteEnd(tls)
+        self._count(1)
+        end.closed.add_done_callback(lambda _: self._count(-1))
         self._keep(asyncio.get_running_loop().create_task(self._join(end)))
         return end
 
@@ -160,7 +164,7 @@ class Gateway:
         """A multiplexed connection is gone."""
         if failure is not None:
             self._log.warn("a connection is refused", reason=f"the peer {failure}")
-        self._count(-1)
+        self._wires -= 1
 
     async def _join(self, end: RemoteEnd) -> None:
         try:
@@ -182,8 +186,8 @@ class Gateway:
         task.add_done_callback(self._connections.discard)
 
     def _count(self, change: int) -> None:
-        self._wires += change
-        if self._wires:
+        self._ends += change
+        if self._ends:
             self._quiet.clear()
         else:
             self._quiet.set()

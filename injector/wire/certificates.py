@@ -9,7 +9,6 @@ double the time and memory of the start (decision 0010). Encoding: RFC 5280, RFC
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import time
@@ -65,12 +64,9 @@ def self_signed() -> Identity:
 def from_pem(text: str) -> bytes:
     """The DER of the one certificate in *text*. ValueError when there is none, several, or something else."""
     match = _PEM.fullmatch(text.strip() + "\n")
-    if match is None:
+    if match is None or not match[1].strip():
         raise ValueError("not one certificate in PEM")
-    try:
-        return base64.b64decode("".join(match[1].split()), validate=True)
-    except binascii.Error:
-        raise ValueError("not base64") from None
+    return from_field("".join(match[1].split()))
 
 
 def to_field(certificate: bytes) -> str:
@@ -80,9 +76,10 @@ def to_field(certificate: bytes) -> str:
 
 def from_field(field: str) -> bytes:
     """The DER of a handshake's sixth field, padded or not. ValueError when it is not base64."""
+    bare = field.rstrip("=")
     try:
-        return base64.b64decode(field.rstrip("=") + "=" * (-len(field.rstrip("=")) % 4), validate=True)
-    except binascii.Error:
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError:  # binascii.Error is one
         raise ValueError("not base64") from None
 
 

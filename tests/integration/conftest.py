@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -260,6 +261,20 @@ def install(tmp_path: Path) -> Callable[..., Any]:
         return find(search, name.upper())
 
     return put
+
+
+@pytest.fixture
+def descriptors() -> Callable[[], int]:
+    """How many this process has open, without gRPC's pollers: it opens another pair when it thinks fit, and keeps it."""
+
+    def count() -> int:
+        kinds = []
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                kinds.append(os.readlink(f"/proc/self/fd/{number}"))
+        return sum(1 for kind in kinds if not kind.startswith("anon_inode:[event"))
+
+    return count
 
 
 @pytest.fixture(scope="session")

@@ -258,7 +258,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(start_backend, install, 
     assert list(socket_base.iterdir()) == []
 
 
-async def test_no_descriptor_is_left(start_backend, install, faultplugin) -> None:
+async def test_no_descriptor_is_left(start_backend, install, faultplugin, descriptors) -> None:
     candidate = install("fault", faultplugin)
 
     async def once() -> None:
@@ -269,11 +269,11 @@ async def test_no_descriptor_is_left(start_backend, install, faultplugin) -> Non
 
     await once()  # gRPC opens what it keeps
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(5):
         await once()
     gc.collect()
-    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    await until(lambda: descriptors() <= before)
 
 
 _HOST = """

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from injector._proto.goplugin.grpc_broker_pb2 import ConnInfo
 from injector._proto.goplugin.grpc_stdio_pb2 import StdioData
 from injector._proto.grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
@@ -169,7 +170,7 @@ def refusal_of(program: Path, tmp_path: Path, **environment: str) -> str:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"PLUGIN_CLIENT_CERT": "-----BEGIN CERTIFICATE-----"}, "asks for AutoMTLS"),
+        ({"PLUGIN_CLIENT_CERT": "-----BEGIN CERTIFICATE-----"}, "PLUGIN_CLIENT_CERT is not a certificate"),
         ({"PLUGIN_MIN_PORT": "20000", "PLUGIN_MAX_PORT": "10000"}, "PLUGIN_MIN_PORT 20000 is above"),
         ({"PLUGIN_MIN_PORT": "x"}, "PLUGIN_MIN_PORT is not a port: 'x'"),
         ({"PLUGIN_UNIX_SOCKET_GROUP": "no-such-group"}, "names no group of this machine"),
@@ -215,7 +216,7 @@ def test_bad_entries_among_the_versions_are_skipped_and_logged(start):
 
 def test_multiplexing_is_answered_only_when_asked_for(start):
     assert len(start().handshake) == 6
-    assert start(PLUGIN_MULTIPLEX_GRPC="true").handshake[6:] == ["false"]
+    assert start(PLUGIN_MULTIPLEX_GRPC="true").handshake[6:] == ["true"]
 
 
 # ------------------------------------------------------------------------------------------------------ the services
@@ -298,6 +299,22 @@ def test_output_that_nobody_fetches_blocks_nothing_and_the_newest_is_kept(start)
         kept += StdioData.FromString(next(stream)).data
     stream.cancel()
     assert len(kept) < 200_000  # what the queue and the pipe hold
+
+
+def test_a_host_that_knocks_for_a_connection_is_told_that_there_is_none(start):
+    plugin = start()
+    ended = threading.Event()
+
+    def knock():
+        yield b"\x09"  # no ConnInfo: passed over
+        yield ConnInfo(service_id=7, knock=ConnInfo.Knock(knock=True)).SerializeToString()
+        ended.wait(30)
+
+    stream = plugin.channel.stream_stream("/plugin.GRPCBroker/StartStream")(knock())
+    answer = ConnInfo.FromString(next(stream))
+    ended.set()
+    assert (answer.service_id, answer.knock.ack, answer.knock.knock) == (7, True, False)
+    assert "brokers no connections" in answer.knock.error
 
 
 def test_broker_streams_stay_open_and_are_limited(start):

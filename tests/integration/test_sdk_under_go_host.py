@@ -193,15 +193,18 @@ def test_the_hosts_variables_are_not_passed_on(drive, demo):
     assert drive("-token", "env", demo)["calls"][0]["value"] == ""
 
 
-def test_automtls_is_refused_in_words_and_not_served_in_clear(drive, demo):
-    report = drive("-mtls", demo)
-    assert "Failed to read any lines from plugin's stdout" in report["error"]
-    assert any("AutoMTLS" in line["@message"] for line in report["log"])
-
-
-def test_multiplexing_is_declined_in_the_handshake(drive, demo):
-    report = drive("-multiplex", demo)
-    assert "client requested gRPC broker multiplexing but plugin does not support the feature" in report["error"]
+@pytest.mark.parametrize("flags", [["-mtls"], ["-multiplex"], ["-mtls", "-multiplex"]])
+def test_with_automtls_and_multiplexing_all_is_as_without(drive, demo, flags):
+    report = drive(*flags, "-n", 1000, "-c", 64, "-token", "/n/{i}", demo)
+    assert report["error"] == ""
+    assert [call["value"] for call in report["calls"]] == [f"/n/{i}->" for i in range(1000)]
+    assert any(line["@message"] == "closed" for line in report["log"])
+    assert report["kill_ms"] < 1000
+    assert report["left"] == []
+    assert drive(*flags, "-token", "big:20000000", demo)["calls"][0]["value"] == "x" * 20_000_000
+    assert drive(*flags, "-token", "missing", demo)["calls"][0]["code"] == "NotFound"
+    assert drive(*flags, "-token", "print", "-settle", "500ms", demo)["stdout"] == "out größe\nfrom a child\n"
+    assert drive(*flags, "-token", "sleep:30", "-timeout", "100ms", demo)["calls"][0]["code"] == "DeadlineExceeded"
 
 
 def test_kill_ends_the_plugin_and_leaves_nothing(drive, demo):

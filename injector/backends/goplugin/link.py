@@ -69,17 +69,18 @@ class Link:
             TlsFailed: the plugin is not the one of its handshake, or does not take us for its host.
             PluginError: another user's process listens there.
         """
+        session = self._tls_session()
         sock = await self._connect()
         try:
             check_peer(sock, expected_pid=expected_pid, name=name, log=log)
+            if session is None and not self._multiplex:
+                sock.close()  # gRPC makes its own; this one was for the look at who listens
+                return direct_target(self._handshake)
+            self._remote = remote = RemoteEnd(session)
+            await self._attach(sock, remote)
         except BaseException:
             sock.close()
             raise
-        if self._identity is None and not self._multiplex:
-            sock.close()  # gRPC makes its own; a second look at who listens costs it nothing
-            return direct_target(self._handshake)
-        self._remote = remote = RemoteEnd(self._tls_session())
-        await self._attach(sock, remote)
         await asyncio.shield(remote.opened)
         self._listener = self._listen()
         self._joining = asyncio.create_task(self._join(self._listener, remote))
@@ -105,7 +106,8 @@ class Link:
             host, _, port = handshake.address.rpartition(":")
             address = (host.removeprefix("[").removesuffix("]"), int(port))
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, or asyncio does not switch Nagle's algorithm off.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP if handshake.network == "tcp" else 0)
         try:
             sock.settimeout(0)
             await loop.sock_connect(sock, address)

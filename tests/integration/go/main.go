@@ -1,11 +1,13 @@
 // Faultplugin is a token store for tests: the token says what goes wrong, the environment how the program behaves.
 //
-// Environment: FAULT_NETWORK=tcp serves by hand on loopback instead of through go-plugin; FAULT_NOISE is printed
+// Environment: FAULT_NETWORK=tcp serves by hand on loopback instead of through go-plugin, FAULT_NETWORK=proxied lets
+// go-plugin serve as ever and puts a loopback port before its socket (it has TCP on Windows only); FAULT_NOISE is printed
 // before the handshake; FAULT_DEAF ignores SIGTERM and goes on living after Shutdown; FAULT_CHILD starts a child
 // process and names its number on standard error; FAULT_TRACE is a file to which a cancelled call is reported.
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -145,14 +147,61 @@ func main() {
 	}
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	store := faultStore{log: log}
-	if os.Getenv("FAULT_NETWORK") == "tcp" {
+	switch os.Getenv("FAULT_NETWORK") {
+	case "tcp":
 		serveTCP(store)
-	} else {
+	case "proxied":
+		proxyTCP()
+		tokenstore.Serve(store, log)
+	default:
 		tokenstore.Serve(store, log)
 	}
 	if os.Getenv("FAULT_DEAF") != "" {
 		select {}
 	}
+}
+
+// proxyTCP takes the handshake that go-plugin prints, and prints it with a loopback port instead of the socket.
+func proxyTCP() {
+	real := os.Stdout
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout = writer
+	go func() {
+		line, err := bufio.NewReader(reader).ReadString('\n')
+		if err != nil {
+			panic(err)
+		}
+		fields := strings.Split(line, "|")
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			panic(err)
+		}
+		socket := fields[3]
+		fields[2], fields[3] = "tcp", listener.Addr().String()
+		fmt.Fprint(real, strings.Join(fields, "|"))
+		for {
+			outer, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			inner, err := net.Dial("unix", socket)
+			if err != nil {
+				outer.Close()
+				continue
+			}
+			go carry(outer, inner)
+			go carry(inner, outer)
+		}
+	}()
+}
+
+func carry(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
+	to.Close()
+	from.Close()
 }
 
 // serveTCP does by hand what go-plugin does on systems without unix sockets.

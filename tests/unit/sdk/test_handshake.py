@@ -43,6 +43,7 @@ def test_wishes_are_taken_out_of_the_environment():
         "PLUGIN_UNIX_SOCKET_DIR": "/d",
         "PLUGIN_UNIX_SOCKET_GROUP": "g",
         "PLUGIN_MULTIPLEX_GRPC": "true",
+        "PLUGIN_CLIENT_CERT": "pem",
         "PLUGIN_SOMETHING_NEW": "x",
         "PATH": "/bin",
     }
@@ -52,12 +53,17 @@ def test_wishes_are_taken_out_of_the_environment():
     assert (wishes.protocol_version, wishes.ports) == (1, (10, 20))
     assert (wishes.socket_directory, wishes.socket_group) == ("/d", "g")
     assert wishes.asks_for_multiplexing
+    assert wishes.client_certificate == "pem"
+
+
+@pytest.mark.parametrize(("text", "asks"), [("", False), ("false", False), ("0", False), ("1", True), ("TRUE", True)])
+def test_multiplexing_is_asked_for_by_a_truth_value_of_go(text, asks):
+    assert take_wishes({"PLUGIN_MULTIPLEX_GRPC": text}).asks_for_multiplexing is asks
 
 
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PLUGIN_CLIENT_CERT": "pem"},
         {"PLUGIN_MIN_PORT": "2", "PLUGIN_MAX_PORT": "1"},
         {"PLUGIN_MIN_PORT": "5"},
         {"PLUGIN_MAX_PORT": "65536"},
@@ -75,8 +81,9 @@ def test_without_the_cookie_no_host_has_started_us(value):
 
 
 def test_the_line_has_a_seventh_field_only_for_hosts_that_know_it():
-    assert handshake_line(1, "unix", "/s", with_multiplexing=False) == "1|1|unix|/s|grpc|\n"
-    assert handshake_line(2, "tcp", "127.0.0.1:1", with_multiplexing=True) == "1|2|tcp|127.0.0.1:1|grpc||false\n"
+    assert handshake_line(1, "unix", "/s") == "1|1|unix|/s|grpc|\n"
+    assert handshake_line(1, "unix", "/s", certificate="MII") == "1|1|unix|/s|grpc|MII\n"
+    assert handshake_line(2, "tcp", "127.0.0.1:1", multiplexed=True) == "1|2|tcp|127.0.0.1:1|grpc||true\n"
 
 
 def test_the_introduction_names_the_program_and_the_place():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from injector.errors import RunFailed, SettingsError, SettingsNotFound, UnknownSetting
-from injector.model.policy import MissingPolicy, OnMissing
+from injector.model.policy import AutoMtls, MissingPolicy, OnMissing
 from injector.settings.load import load
 from injector.settings.options import OPTIONS
 from injector.settings.schema import PluginSettings, Settings
@@ -122,15 +122,45 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "plugin_health_interval": "10s",
         "pass_environment": "A,B_2",
         "max_value_size": "64k",
+        "auto_mtls": "off",
+        "multiplex": "true",
+        "plugin_port_min": "20000",
+        "plugin_port_max": "30000",
+        "plugin_socket_group": "secrets",
+        "plugin_socket_directory": "/d",
     }
     assert {option.flag for option in OPTIONS} == set(texts)
     by_variable = _load(environ={f"INJECTOR_{name.upper()}": text for name, text in texts.items()})
     by_flag = _load(flags=texts | {"plugin_path": ("/a", "b"), "pass_environment": ["A", "B_2"], "envsubst": True})
+    by_default = PluginSettings()
+    changed = [option.field.partition(".")[2] for option in OPTIONS if "." in option.field]
+    assert all(getattr(by_flag.plugins, field) != getattr(by_default, field) for field in changed)
     assert by_variable == by_flag
     assert by_flag.plugin_path == (Path("/a"), Path("b"))
     assert by_flag.plugins.max_value_size == 64_000
     different = [option.field for option in OPTIONS if "." not in option.field]
     assert all(getattr(by_flag, field) != getattr(Settings(), field) for field in different)
+
+
+def test_how_plugins_are_reached_can_be_set(file):
+    path = file("""
+plugins:
+  autoMtls: off
+  multiplex: true
+  minPort: 20000
+  maxPort: 20010
+  socketGroup: 1000
+  socketDirectory: sockets
+""")
+    plugins = _load(path).plugins
+    assert plugins.auto_mtls is AutoMtls.OFF  # YAML takes `off` for a truth value; here it is the word
+    assert (plugins.multiplex, plugins.min_port, plugins.max_port) == (True, 20_000, 20_010)
+    assert (plugins.socket_group, plugins.socket_directory) == ("1000", path.parent / "sockets")
+
+
+def test_a_port_range_the_wrong_way_round_is_refused(file):
+    with pytest.raises(SettingsError, match="minPort is above"):
+        _load(file("plugins: {minPort: 30000}\n"))
 
 
 def test_json_is_a_settings_file_too(file):
