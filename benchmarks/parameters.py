@@ -1,6 +1,6 @@
 """
-1,000 parameters of a Parameter Store with 20 ms latency that lets 40 calls a second through, cold: protocol 2 in batches
-of ten, beside the same plugin in protocol 1, which has one call for each reference.
+1,000 parameters of a Parameter Store with 20 ms latency that lets 40 calls a second through, cold: protocol 2 in
+batches of ten, beside the same plugin in protocol 1, which has one call for each reference.
 
 The store is tests/integration/fake_ssm.py, with a full bucket of 40 at the start: no way of asking that makes 100 calls
 can be done in less than 1.5 s, and none that makes 1,000 in less than 24 s.
