@@ -1,11 +1,12 @@
-"""`python -m benchmarks [scanner|startup|render|goplugin …]`."""
+"""`python -m benchmarks [NAME …]`; the names are those of `ALL`."""
 
 from __future__ import annotations
 
 import runpy
 import sys
 
-ALL = ("scanner", "startup", "render", "goplugin")
+ALL = ("scanner", "startup", "render", "goplugin", "parameters")
+
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ALL

@@ -35,10 +35,10 @@ def ask(store: TokenStore, reference: Reference) -> str:
 
 def ask_all(
     store: TokenStore, references: Sequence[Reference]
-) -> Generator[tuple[int, Answer | ResolutionError], None, None]:
+) -> Generator[list[tuple[int, Answer | ResolutionError]], None, None]:
     """
     The answers of a batch as the store gives them: the reference's place in *references*, and its value as bytes or
-    its error.
+    its error. What a store returns as a list comes as one list, what it yields one by one.
 
     Each place comes at most once. A raised ResolutionError of the store stands for all that are open. What the
     store does wrong costs the references that it is about: it raises StoreFault at the end, for all that are open.
@@ -48,18 +48,22 @@ def ask_all(
     fault = ""
     answers = _until_error(store, references, places)
     try:
-        for answer in answers:
-            try:
-                asked, outcome = _pair(answer)
-                checked = _with_bytes(outcome)
-            except StoreFault as error:
-                fault = fault or str(error)
-                continue
-            place = places.pop(asked, None)
-            if place is None:
-                fault = fault or "the store answered for what it was not asked, or twice"
-            else:
-                yield place, checked
+        for group in answers:
+            good: list[tuple[int, Answer | ResolutionError]] = []
+            for answer in group:
+                try:
+                    asked, outcome = _pair(answer)
+                    checked = _with_bytes(outcome)
+                except StoreFault as error:
+                    fault = fault or str(error)
+                    continue
+                place = places.pop(asked, None)
+                if place is None:
+                    fault = fault or "the store answered for what it was not asked, or twice"
+                else:
+                    good.append((place, checked))
+            if good:
+                yield good
     finally:
         answers.close()
     if places:
@@ -68,14 +72,18 @@ def ask_all(
 
 def _until_error(
     store: TokenStore, references: Sequence[Reference], left: dict[Reference, int]
-) -> Generator[object, None, None]:
+) -> Generator[Sequence[object], None, None]:
     iterator: Iterator[Pair] = iter(())
     try:
-        iterator = iter(store.resolve(references))
-        yield from iterator
+        answers = store.resolve(references)
+        if isinstance(answers, list | tuple):
+            yield answers
+            return
+        iterator = iter(answers)
+        for answer in iterator:
+            yield (answer,)
     except ResolutionError as error:
-        for reference in list(left):
-            yield reference, error
+        yield [(reference, error) for reference in left]
     finally:
         _close(iterator)
 

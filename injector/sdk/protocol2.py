@@ -50,6 +50,7 @@ _KINDS: tuple[tuple[type[ResolutionError], str], ...] = (
 )
 
 _LONGEST_TEXT = 2000
+_FULL_MESSAGE = 1024 * 1024  # bytes of values; a larger one has a message of its own
 
 
 class Protocol2Service:
@@ -121,14 +122,15 @@ class Protocol2Service:
         if not self._begin(context):
             return  # it waited for a thread until the host gave up; nobody reads this
         messages = _messages()
-        answers: Generator[tuple[int, Answer | ResolutionError], None, None] | None = None
+        answers: Generator[list[tuple[int, Answer | ResolutionError]], None, None] | None = None
         try:
             asked = _parsed(messages.ResolveRequest, request)
             answers = ask_all(self._store, _references(asked))
-            for place, outcome in answers:
-                if not context.is_active():
-                    return
-                yield _bytes(_response(place, outcome))
+            for group in answers:
+                for part in _parts(group):
+                    if not context.is_active():
+                        return
+                    yield _bytes(messages.ResolveResponse(answers=part))
         except Exception as error:  # noqa: BLE001 - authors' code
             self._fail(context, error)
         finally:
@@ -210,10 +212,23 @@ def _references(asked: Any) -> Sequence[Reference]:
     return tuple(Reference(one.path, one.metadata, asked.connection) for one in asked.references)
 
 
-def _response(place: int, outcome: Answer | ResolutionError) -> Any:
+def _parts(group: list[tuple[int, Answer | ResolutionError]]) -> Iterator[list[Any]]:
+    part: list[Any] = []
+    size = 0
+    for place, outcome in group:
+        octets = len(outcome.value) if isinstance(outcome, Answer) else 0
+        if part and size + octets > _FULL_MESSAGE:
+            yield part
+            part, size = [], 0
+        part.append(_answer(place, outcome))
+        size += octets
+    yield part
+
+
+def _answer(place: int, outcome: Answer | ResolutionError) -> Any:
     messages = _messages()
     if isinstance(outcome, ResolutionError):
-        return messages.ResolveResponse(reference=place, error=_error(outcome))
+        return messages.Answer(reference=place, error=_error(outcome))
     lease = outcome.lease
     value = messages.Value(
         data=outcome.value,
@@ -223,7 +238,7 @@ def _response(place: int, outcome: Answer | ResolutionError) -> Any:
         if lease
         else None,
     )
-    return messages.ResolveResponse(reference=place, value=value)
+    return messages.Answer(reference=place, value=value)
 
 
 def _error(error: ResolutionError) -> Any:

@@ -120,7 +120,8 @@ class TokenStore(ABC):
     @abstractmethod
     def resolve(self, references: Sequence[Reference]) -> Iterable[Pair]:
         """
-        Answers for *references*, each once, in any order; what a generator yields is sent at once.
+        Answers for *references*, each once, in any order. What a generator yields is sent at once; a list, for answers
+        that are known together anyway, is sent as a whole, which is cheaper.
 
         All are of one connection. A reference's own failure is its answer. An error of `injector.sdk.errors` that is
         raised stands for all that were not answered yet. Of any other exception the host learns the type only, since

@@ -79,12 +79,17 @@ SILENCE = st.none()
 @given(
     plan=st.dictionaries(st.tuples(TEXT, TEXT), st.one_of(VALUES, FAILURES, SILENCE), min_size=1, max_size=30),
     order=st.randoms(use_true_random=False),
+    together=st.booleans(),
     echo=st.booleans(),
     breaks_off=st.integers(0, 60),
 )
-def test_each_reference_of_a_batch_has_its_own_answer_exactly_once(plan, order, echo, breaks_off):
+def test_each_reference_of_a_batch_has_its_own_answer_exactly_once(plan, order, together, echo, breaks_off):
     class Store(TokenStore):
         def resolve(self, references):
+            answers = self.answers(references)
+            return list(answers) if together else answers
+
+        def answers(self, references):
             assert {(one.path, one.raw_metadata) for one in references} == plan.keys()
             shuffled = order.sample(references, len(references))
             for count, one in enumerate(shuffled):

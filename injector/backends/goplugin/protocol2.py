@@ -142,11 +142,12 @@ class Protocol2:
         stream = self._channel.stream(f"{_SERVICE}/Resolve", request, within=within)
         try:
             while (raw := await _next(stream, within=None if left else _END_WITHIN)) is not None:
-                answer = self._parsed(_messages().ResolveResponse, raw, _several(left.values()))
-                reference = left.pop(answer.reference, None)
-                if reference is None:
-                    raise self._fault(f"answered number {answer.reference} of its batch twice or unasked")
-                yield reference, self._outcome(answer, reference)
+                message = self._parsed(_messages().ResolveResponse, raw, _several(left.values()))
+                for answer in message.answers:
+                    reference = left.pop(answer.reference, None)
+                    if reference is None:
+                        raise self._fault(f"answered number {answer.reference} of its batch twice or unasked")
+                    yield reference, self._outcome(answer, reference)
         except transport.CallFailed as failure:
             if left:
                 raise await self._explain(failure, _several(left.values())) from None

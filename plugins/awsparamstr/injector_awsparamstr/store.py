@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -64,16 +65,20 @@ class ParameterStore(TokenStore):
         A call that is refused as a whole, as by a policy that denies one of its names, is asked again name by name.
         """
         names: dict[str, list[Reference]] = {}
+        wrong: list[Pair] = []
         for reference in references:
             try:
                 names.setdefault(parameter_name(reference), []).append(reference)
             except ResolutionError as error:
-                yield reference, error
-        if names:
-            client = self._client(references[0].connection)
-            for name, outcome in self._answers(client, list(names)):
-                for reference in names[name]:
-                    yield reference, outcome
+                wrong.append((reference, error))
+        client = self._client(references[0].connection)
+        batches = split(names)
+        answers = (
+            (reference, outcome) for name, outcome in self._answers(client, batches) for reference in names[name]
+        )
+        if len(batches) <= 1:
+            return [*wrong, *answers]  # all of them come with one call
+        return itertools.chain(wrong, answers)
 
     def _client(self, connection: str) -> LazyClient:
         with self._lock:
@@ -82,8 +87,8 @@ class ParameterStore(TokenStore):
             raise InvalidReference(f"connection {connection!r} was not configured")
         return client
 
-    def _answers(self, client: LazyClient, names: list[str]) -> Iterator[tuple[str, Outcome]]:
-        for answers in self._side_by_side(_get_several, client, split(names)):
+    def _answers(self, client: LazyClient, batches: list[list[str]]) -> Iterator[tuple[str, Outcome]]:
+        for answers in self._side_by_side(_get_several, client, batches):
             refused = [name for name, outcome in answers if outcome is None]
             yield from ((name, outcome) for name, outcome in answers if outcome is not None)
             for single in self._side_by_side(_get_several, client, [[name] for name in refused]):

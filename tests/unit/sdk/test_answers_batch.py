@@ -26,8 +26,9 @@ def outcomes(store, *references):
     """What came before the end, and how it ended."""
     seen = []
     try:
-        for place, outcome in ask_all(store, references):
-            seen.append((place, outcome if isinstance(outcome, Exception) else outcome.value))
+        for group in ask_all(store, references):
+            for place, outcome in group:
+                seen.append((place, outcome if isinstance(outcome, Exception) else outcome.value))
     except StoreFault as fault:
         return seen, str(fault)
     return seen, ""
@@ -40,7 +41,7 @@ def test_answers_come_in_the_stores_order_as_bytes():
 
 def test_version_ttl_and_lease_are_kept():
     lease = Lease("id", 60, renewable=True)
-    ((_, answer),) = ask_all(Saying((A, Answer("x", version="7", ttl=5, lease=lease))), (A,))
+    (((_, answer),),) = ask_all(Saying((A, Answer("x", version="7", ttl=5, lease=lease))), (A,))
     assert (answer.value, answer.version, answer.ttl, answer.lease) == (b"x", "7", 5, lease)
 
 
@@ -57,6 +58,16 @@ def test_an_answer_is_sent_before_the_store_makes_the_next():
     next(answers)
     assert made == [A]
     answers.close()
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_what_is_returned_together_stays_together(kind):
+    class Together(TokenStore):
+        def resolve(self, references):
+            return kind((reference, reference.path) for reference in references)
+
+    (group,) = ask_all(Together(), (A, B, C))
+    assert [(place, answer.value) for place, answer in group] == [(0, b"/a"), (1, b"/b"), (2, b"/c")]
 
 
 def test_a_raised_error_stands_for_all_that_are_open():

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finjector/plugin/v2/plugin.proto\x12\x12injector.plugin.v2\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xd6\x01\n\x10\x44\x65scribeResponse\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rlargest_batch\x18\x04 \x01(\r\x12\x16\n\x0emost_in_flight\x18\x05 \x01(\r\x12\x31\n\nrate_limit\x18\x06 \x01(\x0b\x32\x1d.injector.plugin.v2.RateLimit\x12\x1c\n\x14\x63onfiguration_schema\x18\x07 \x01(\t\x12\x11\n\tcan_watch\x18\x08 \x01(\x08\"4\n\tRateLimit\x12\x18\n\x10\x63\x61lls_per_second\x18\x01 \x01(\x01\x12\r\n\x05\x62urst\x18\x02 \x01(\r\"b\n\x10\x43onfigureRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12)\n\x08settings\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07version\x18\x03 \x01(\x04\"=\n\x11\x43onfigureResponse\x12(\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x19.injector.plugin.v2.Error\"W\n\x0eResolveRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12\x31\n\nreferences\x18\x02 \x03(\x0b\x32\x1d.injector.plugin.v2.Reference\"+\n\tReference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08metadata\x18\x02 \x01(\t\"\x87\x01\n\x0fResolveResponse\x12\x11\n\treference\x18\x01 \x01(\r\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x19.injector.plugin.v2.ValueH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.injector.plugin.v2.ErrorH\x00\x42\t\n\x07outcome\"x\n\x05Value\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.injector.plugin.v2.Lease\"S\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\trenewable\x18\x03 \x01(\x08\"\x83\x01\n\x05\x45rror\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.injector.plugin.v2.ErrorKind\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\x0cWatchRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12\x31\n\nreferences\x18\x02 \x03(\x0b\x32\x1d.injector.plugin.v2.Reference\"\"\n\rWatchResponse\x12\x11\n\treference\x18\x01 \x01(\r\"4\n\x0eReleaseRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12\x0e\n\x06leases\x18\x02 \x03(\t\"\x11\n\x0fReleaseResponse*\xda\x01\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_KIND_NOT_FOUND\x10\x01\x12\x15\n\x11\x45RROR_KIND_DENIED\x10\x02\x12\x1a\n\x16\x45RROR_KIND_CREDENTIALS\x10\x03\x12\x16\n\x12\x45RROR_KIND_INVALID\x10\x04\x12\x18\n\x14\x45RROR_KIND_THROTTLED\x10\x05\x12\x1a\n\x16\x45RROR_KIND_UNAVAILABLE\x10\x06\x12\x16\n\x12\x45RROR_KIND_TIMEOUT\x10\x07\x32\xbe\x03\n\x11TokenStoreService\x12U\n\x08\x44\x65scribe\x12#.injector.plugin.v2.DescribeRequest\x1a$.injector.plugin.v2.DescribeResponse\x12X\n\tConfigure\x12$.injector.plugin.v2.ConfigureRequest\x1a%.injector.plugin.v2.ConfigureResponse\x12T\n\x07Resolve\x12\".injector.plugin.v2.ResolveRequest\x1a#.injector.plugin.v2.ResolveResponse0\x01\x12N\n\x05Watch\x12 .injector.plugin.v2.WatchRequest\x1a!.injector.plugin.v2.WatchResponse0\x01\x12R\n\x07Release\x12\".injector.plugin.v2.ReleaseRequest\x1a#.injector.plugin.v2.ReleaseResponseB\x1dZ\x1binjector/plugin/v2;pluginv2b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finjector/plugin/v2/plugin.proto\x12\x12injector.plugin.v2\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xd6\x01\n\x10\x44\x65scribeResponse\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rlargest_batch\x18\x04 \x01(\r\x12\x16\n\x0emost_in_flight\x18\x05 \x01(\r\x12\x31\n\nrate_limit\x18\x06 \x01(\x0b\x32\x1d.injector.plugin.v2.RateLimit\x12\x1c\n\x14\x63onfiguration_schema\x18\x07 \x01(\t\x12\x11\n\tcan_watch\x18\x08 \x01(\x08\"4\n\tRateLimit\x12\x18\n\x10\x63\x61lls_per_second\x18\x01 \x01(\x01\x12\r\n\x05\x62urst\x18\x02 \x01(\r\"b\n\x10\x43onfigureRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12)\n\x08settings\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07version\x18\x03 \x01(\x04\"=\n\x11\x43onfigureResponse\x12(\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x19.injector.plugin.v2.Error\"W\n\x0eResolveRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12\x31\n\nreferences\x18\x02 \x03(\x0b\x32\x1d.injector.plugin.v2.Reference\"+\n\tReference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08metadata\x18\x02 \x01(\t\">\n\x0fResolveResponse\x12+\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1a.injector.plugin.v2.Answer\"~\n\x06\x41nswer\x12\x11\n\treference\x18\x01 \x01(\r\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x19.injector.plugin.v2.ValueH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.injector.plugin.v2.ErrorH\x00\x42\t\n\x07outcome\"x\n\x05Value\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.injector.plugin.v2.Lease\"S\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\trenewable\x18\x03 \x01(\x08\"\x83\x01\n\x05\x45rror\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.injector.plugin.v2.ErrorKind\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\x0cWatchRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12\x31\n\nreferences\x18\x02 \x03(\x0b\x32\x1d.injector.plugin.v2.Reference\"\"\n\rWatchResponse\x12\x11\n\treference\x18\x01 \x01(\r\"4\n\x0eReleaseRequest\x12\x12\n\nconnection\x18\x01 \x01(\t\x12\x0e\n\x06leases\x18\x02 \x03(\t\"\x11\n\x0fReleaseResponse*\xda\x01\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_KIND_NOT_FOUND\x10\x01\x12\x15\n\x11\x45RROR_KIND_DENIED\x10\x02\x12\x1a\n\x16\x45RROR_KIND_CREDENTIALS\x10\x03\x12\x16\n\x12\x45RROR_KIND_INVALID\x10\x04\x12\x18\n\x14\x45RROR_KIND_THROTTLED\x10\x05\x12\x1a\n\x16\x45RROR_KIND_UNAVAILABLE\x10\x06\x12\x16\n\x12\x45RROR_KIND_TIMEOUT\x10\x07\x32\xbe\x03\n\x11TokenStoreService\x12U\n\x08\x44\x65scribe\x12#.injector.plugin.v2.DescribeRequest\x1a$.injector.plugin.v2.DescribeResponse\x12X\n\tConfigure\x12$.injector.plugin.v2.ConfigureRequest\x1a%.injector.plugin.v2.ConfigureResponse\x12T\n\x07Resolve\x12\".injector.plugin.v2.ResolveRequest\x1a#.injector.plugin.v2.ResolveResponse0\x01\x12N\n\x05Watch\x12 .injector.plugin.v2.WatchRequest\x1a!.injector.plugin.v2.WatchResponse0\x01\x12R\n\x07Release\x12\".injector.plugin.v2.ReleaseRequest\x1a#.injector.plugin.v2.ReleaseResponseB\x1dZ\x1binjector/plugin/v2;pluginv2b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'injector.plugin.v2.plugin_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\033injector/plugin/v2;pluginv2'
-  _globals['_ERRORKIND']._serialized_start=1380
-  _globals['_ERRORKIND']._serialized_end=1598
+  _globals['_ERRORKIND']._serialized_start=1434
+  _globals['_ERRORKIND']._serialized_end=1652
   _globals['_DESCRIBEREQUEST']._serialized_start=117
   _globals['_DESCRIBEREQUEST']._serialized_end=134
   _globals['_DESCRIBERESPONSE']._serialized_start=137
@@ -50,22 +50,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEREQUEST']._serialized_end=657
   _globals['_REFERENCE']._serialized_start=659
   _globals['_REFERENCE']._serialized_end=702
-  _globals['_RESOLVERESPONSE']._serialized_start=705
-  _globals['_RESOLVERESPONSE']._serialized_end=840
-  _globals['_VALUE']._serialized_start=842
-  _globals['_VALUE']._serialized_end=962
-  _globals['_LEASE']._serialized_start=964
-  _globals['_LEASE']._serialized_end=1047
-  _globals['_ERROR']._serialized_start=1050
-  _globals['_ERROR']._serialized_end=1181
-  _globals['_WATCHREQUEST']._serialized_start=1183
-  _globals['_WATCHREQUEST']._serialized_end=1268
-  _globals['_WATCHRESPONSE']._serialized_start=1270
-  _globals['_WATCHRESPONSE']._serialized_end=1304
-  _globals['_RELEASEREQUEST']._serialized_start=1306
-  _globals['_RELEASEREQUEST']._serialized_end=1358
-  _globals['_RELEASERESPONSE']._serialized_start=1360
-  _globals['_RELEASERESPONSE']._serialized_end=1377
-  _globals['_TOKENSTORESERVICE']._serialized_start=1601
-  _globals['_TOKENSTORESERVICE']._serialized_end=2047
+  _globals['_RESOLVERESPONSE']._serialized_start=704
+  _globals['_RESOLVERESPONSE']._serialized_end=766
+  _globals['_ANSWER']._serialized_start=768
+  _globals['_ANSWER']._serialized_end=894
+  _globals['_VALUE']._serialized_start=896
+  _globals['_VALUE']._serialized_end=1016
+  _globals['_LEASE']._serialized_start=1018
+  _globals['_LEASE']._serialized_end=1101
+  _globals['_ERROR']._serialized_start=1104
+  _globals['_ERROR']._serialized_end=1235
+  _globals['_WATCHREQUEST']._serialized_start=1237
+  _globals['_WATCHREQUEST']._serialized_end=1322
+  _globals['_WATCHRESPONSE']._serialized_start=1324
+  _globals['_WATCHRESPONSE']._serialized_end=1358
+  _globals['_RELEASEREQUEST']._serialized_start=1360
+  _globals['_RELEASEREQUEST']._serialized_end=1412
+  _globals['_RELEASERESPONSE']._serialized_start=1414
+  _globals['_RELEASERESPONSE']._serialized_end=1431
+  _globals['_TOKENSTORESERVICE']._serialized_start=1655
+  _globals['_TOKENSTORESERVICE']._serialized_end=2101
 # @@protoc_insertion_point(module_scope)

@@ -95,6 +95,12 @@ class Reference(_message.Message):
     def __init__(self, path: _Optional[str] = ..., metadata: _Optional[str] = ...) -> None: ...
 
 class ResolveResponse(_message.Message):
+    __slots__ = ("answers",)
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[Answer]
+    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
+
+class Answer(_message.Message):
     __slots__ = ("reference", "value", "error")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
