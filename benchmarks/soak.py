@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_FLIGHT = 64
-MOST_GROWTH = 6 * MIB
+MOST_GROWTH = 3 * MIB
 MOST_THREADS = 2  # gRPC's pool breathes
 SETTLE_WITHIN = 10.0  # seconds
 
