@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
+from injector.backends.verification import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,11 @@ def search_path(settings: Settings, environment: Mapping[str, str]) -> SearchPat
     )
 
 
+def verification(settings: Settings) -> Verification:
+    """Which plugin files may be run, and by which lock file."""
+    return Verification.from_settings(settings.plugins.verify, settings.plugins.lock_file, Path.cwd())
+
+
 def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Registry:
     """A registry for one run; whoever asks for it closes it."""
     options = HostOptions(
@@ -34,6 +40,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log) -> Re
         max_value_size=settings.plugins.max_value_size,
         pass_environment=settings.plugins.pass_environment,
         file_root=settings.file_root,
+        verification=verification(settings),
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from injector.backends import discovery
+from injector.backends.verification import Verification
 from injector.errors import InvalidReference
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
-    that plugins get beside the usual ones; `file_root` bounds FILE://.
+    that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run.
     """
 
     start_timeout: float = 30.0
     max_value_size: int = 16 * 1024 * 1024
     pass_environment: tuple[str, ...] = ()
     file_root: Path | None = None
+    verification: Verification = Verification()
 
 
 class Registry:
@@ -100,6 +102,7 @@ class Registry:
         if builtin is not None:
             return builtin()
         candidate = discovery.find(self._search, prefix)
+        candidate = self._options.verification.admit(candidate, self._search.platform)
         from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
 
         return await GoPluginBackend.start(

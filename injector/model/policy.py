@@ -1,4 +1,4 @@
-"""What a run does when a store has no such value or key."""
+"""What a run does when a store has no such value or key, and which plugins it trusts."""
 
 from __future__ import annotations
 
@@ -21,3 +21,15 @@ class MissingPolicy(Struct, frozen=True):
 
     on_missing: OnMissing = OnMissing.FAIL
     default: str = ""
+
+
+class Verify(StrEnum):
+    """
+    Whether plugin files are held to a lock file.
+
+    off: never · locked: when there is a lock file · required: always, and without a lock file none is run.
+    """
+
+    OFF = "off"
+    LOCKED = "locked"
+    REQUIRED = "required"

@@ -58,6 +58,8 @@ OPTIONS = (
     _option("plugins.call_timeout", kinds.DURATION, "plugin_call_timeout"),
     _option("plugins.pass_environment", kinds.VARIABLES, "pass_environment"),
     _option("plugins.max_value_size", kinds.SIZE, "max_value_size"),
+    _option("plugins.lock_file", kinds.PATH, "plugin_lock_file"),
+    _option("plugins.verify", kinds.VERIFY, "plugin_verify"),
 )
 
 OVERRIDES = {

@@ -10,13 +10,16 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from injector.model.policy import MissingPolicy, OnMissing
+from injector.model.policy import MissingPolicy, OnMissing, Verify
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
 
 API_VERSION = f"{DOMAIN}/v1alpha1"
 KIND = "Injector"
+LOCK_KIND = "PluginLock"
+LOCK_FILE_NAME = "injector.plugins.lock"
+"""Looked for beside the settings file, then in the current directory."""
 
 
 class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -24,13 +27,16 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     How plugins are run.
 
     `start_timeout` and `call_timeout` in seconds; `pass_environment` names the variables that a plugin gets beside
-    the usual ones; `max_value_size` is in bytes.
+    the usual ones; `max_value_size` is in bytes. `lock_file` is the one to hold plugins to, when it was named or lies
+    beside the settings file; `verify` says whether they are.
     """
 
     start_timeout: float = 30.0
     call_timeout: float = 30.0
     pass_environment: tuple[str, ...] = ()
     max_value_size: int = 16 * 1024 * 1024
+    lock_file: Path | None = None
+    verify: Verify = Verify.LOCKED
 
 
 class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

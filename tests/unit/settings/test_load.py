@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from injector.errors import RunFailed, SettingsError, SettingsNotFound, UnknownSetting
-from injector.model.policy import MissingPolicy, OnMissing
+from injector.model.policy import MissingPolicy, OnMissing, Verify
 from injector.settings.load import load
 from injector.settings.options import OPTIONS
 from injector.settings.schema import PluginSettings, Settings
@@ -72,6 +72,8 @@ plugins:
   callTimeout: 500ms
   passEnvironment: [HTTPS_PROXY, NO_PROXY]
   maxValueSize: 1Mi
+  lockFile: plugins.lock
+  verify: off
 files:
   - match: "*.legacy"
     tokenSeparator: "://"
@@ -95,10 +97,20 @@ files:
             call_timeout=0.5,
             pass_environment=("HTTPS_PROXY", "NO_PROXY"),
             max_value_size=1 << 20,
+            lock_file=tmp_path / "plugins.lock",
+            verify=Verify.OFF,
         ),
         files=settings.files,
     )
     assert [override.match for override in settings.files] == ["*.legacy"]
+
+
+def test_a_lock_file_beside_the_settings_file_holds_unless_another_is_named(file, tmp_path):
+    path = file("")
+    assert _load(path).plugins.lock_file is None
+    (tmp_path / "injector.plugins.lock").symlink_to("dangling")  # there, and unusable: not the same as none
+    assert _load(path).plugins.lock_file == tmp_path / "injector.plugins.lock"
+    assert _load(path, {"INJECTOR_PLUGIN_LOCK_FILE": "other"}).plugins.lock_file == Path("other")
 
 
 def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
@@ -119,6 +131,8 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "plugin_call_timeout": "9s",
         "pass_environment": "A,B_2",
         "max_value_size": "64k",
+        "plugin_lock_file": "/d/lock",
+        "plugin_verify": "required",
     }
     assert {option.flag for option in OPTIONS} == set(texts)
     by_variable = _load(environ={f"INJECTOR_{name.upper()}": text for name, text in texts.items()})
