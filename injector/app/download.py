@@ -23,7 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from injector.errors import PluginInstallFailed, PluginSourceUnavailable, UsageError
 
@@ -69,6 +69,7 @@ class Download:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = checked_url(url)
+        self._shown = without_query(url)
         self._directory = directory
         self._limit = limit
         self._progress = progress
@@ -87,7 +88,11 @@ class Download:
             PluginInstallFailed: the server has no such file, it is too large, or it comes over an unsafe way.
         """
         with self._own_partial_file():
-            self._fetch()
+            try:
+                self._fetch()
+            except PluginInstallFailed:
+                self._forget()  # what is there will never become the file
+                raise
             try:
                 yield self._content()
             finally:
@@ -110,7 +115,11 @@ class Download:
             raise PluginInstallFailed(f"{self._directory} cannot hold a download: {error.strerror}") from None
         try:
             self._lock()
-            yield
+            try:
+                yield
+            finally:
+                if not self._size():
+                    self._forget()  # nothing came, so there is nothing to go on from
         finally:
             os.close(self._descriptor)
 
@@ -119,7 +128,7 @@ class Download:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PluginInstallFailed(
-                f"another process is downloading {self.url}", hint="wait for it, or end it"
+                f"another process is downloading {self._shown}", hint="wait for it, or end it"
             ) from None
 
     def _file(self, suffix: str) -> Path:
@@ -157,7 +166,7 @@ class Download:
             most = max(most, self._size())
             if failures >= _ATTEMPTS:
                 raise PluginSourceUnavailable(
-                    f"{self.url} was not delivered: {reason}",
+                    f"{self._shown} was not delivered: {reason}",
                     hint=f"{self._size()} bytes are kept; the same command goes on from there",
                 )
             longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1))
@@ -187,7 +196,7 @@ class Download:
             facts = json.loads(self._file("json").read_bytes()) if size else {}
         except (OSError, ValueError):
             facts = {}
-        validator = facts.get("validator") if isinstance(facts, dict) and facts.get("url") == self.url else None
+        validator = facts.get("validator") if isinstance(facts, dict) else None
         if isinstance(validator, str) and validator and size <= self._limit:
             return size, validator
         os.ftruncate(self._descriptor, 0)
@@ -195,18 +204,17 @@ class Download:
 
     def _take(self, response: Any, start: int) -> bool:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise PluginInstallFailed(f"{self.url} is sent compressed although that was not asked for")
+            raise PluginInstallFailed(f"{self._shown} is sent compressed although that was not asked for")
         if response.status == _PARTIAL and _range_start(response.headers) == start:
             position = start
         elif response.status == _OK:
             position = 0
         else:
-            raise PluginInstallFailed(f"{self.url} is answered with HTTP {response.status}, which is no file")
+            raise PluginInstallFailed(f"{self._shown} is answered with HTTP {response.status}, which is no file")
         announced = _length(response.headers)
         total = position + announced if announced is not None else None
         if total is not None and total > self._limit:
-            self._forget()
-            raise _too_large(self.url, self._limit)
+            raise _too_large(self._shown, self._limit)
         os.ftruncate(self._descriptor, position)
         self._remember(response.headers)
         return self._write(response, position, total)
@@ -214,8 +222,7 @@ class Download:
     def _write(self, response: Any, position: int, total: int | None) -> bool:
         while data := response.read1(_CHUNK):
             if position + len(data) > self._limit:
-                self._forget()
-                raise _too_large(self.url, self._limit)
+                raise _too_large(self._shown, self._limit)
             position += self._store(data, position)
             if self._progress is not None and total is not None:
                 self._progress(position, total)
@@ -234,8 +241,7 @@ class Download:
         etag = headers.get("ETag", "")
         # RFC 9110 13.1.5: If-Range takes strong validators only.
         validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
-        facts = json.dumps({"url": self.url, "validator": validator})
-        self._file("json").write_text(facts, encoding="utf-8")
+        self._file("json").write_text(json.dumps({"validator": validator}), encoding="utf-8")
 
     def _refused(self, error: urllib.error.HTTPError) -> bool:
         if error.code == _RANGE_NOT_SATISFIABLE:
@@ -243,9 +249,8 @@ class Download:
             raise _Trouble("the partial file did not fit any more", 0.0)
         if error.code in _MAY_GO_AWAY:
             raise _Trouble(f"HTTP {error.code} {error.reason}", _requested_pause(error.headers))
-        self._forget()
         raise PluginInstallFailed(
-            f"{self.url} is not to be had: HTTP {error.code} {error.reason}",
+            f"{self._shown} is not to be had: HTTP {error.code} {error.reason}",
             hint="open the URL and compare its spelling",
         )
 
@@ -282,6 +287,11 @@ def checked_url(url: str) -> str:
     return url
 
 
+def without_query(url: str) -> str:
+    """*url* for messages and lock files: its query and fragment may hold a signature that lets its holder in."""
+    return urlunsplit((*urlsplit(url)[:3], "", ""))
+
+
 def _is_safe(parts: SplitResult) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
 
@@ -302,7 +312,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         before, after = urlsplit(req.full_url), urlsplit(newurl)
         if not _is_safe(after) or (before.scheme == "https" and after.scheme != "https"):
             raise PluginInstallFailed(
-                f"{req.full_url} redirects to {after.scheme}://{after.hostname}, and plugins are downloaded by HTTPS",
+                f"{without_query(req.full_url)} redirects to {after.scheme}://{after.hostname}, "
+                "and plugins are downloaded by HTTPS",
                 hint="download the file yourself, and install it from its path",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

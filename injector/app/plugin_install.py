@@ -56,6 +56,16 @@ class InstallRequest(Struct, frozen=True):
     def is_url(self) -> bool:
         return "://" in self.source
 
+    @property
+    def origin(self) -> str | None:
+        """The URL without query and fragment, which may hold a signature that lets its holder in; None for a path."""
+        return urlunsplit((*urlsplit(self.source)[:3], "", "")) if self.is_url else None
+
+    @property
+    def shown(self) -> str:
+        """The source for messages."""
+        return self.origin or self.source
+
 
 class Installed(Struct, frozen=True):
     """What was installed: `changed` is false when the file was there already; `lock` is what the lock file gained."""
@@ -94,13 +104,17 @@ def install(
         PluginIntegrity: the checksum differs.
         PluginInstallFailed, PluginSourceUnavailable, InputError, OutputError: it cannot be fetched or placed.
     """
+    if request.is_url:
+        from injector.app.download import checked_url  # late: nothing else speaks to a network
+
+        checked_url(request.source)
     name, platform = identify(request)
     expected = _expected(request, lock, name, platform)
     _check_folder(request.directory / name)
     if not request.is_url:
         data = _read(Path(request.source), request.limit)
         return _place(request, data, name, platform, expected, lock, lock_file)
-    from injector.app.download import Download  # late: nothing else speaks to a network
+    from injector.app.download import Download  # late: see above
 
     download = Download(request.source, _cache(environment), limit=request.limit, progress=progress)
     with download.fetched() as data:
@@ -174,13 +188,14 @@ def _place(
 ) -> Installed:
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise mismatch(name, request.source, expected=expected, found=found)
-    _check_format(data[:HEADER_BYTES], request.source, platform)
+        remedy = "nothing was installed; compare the checksum with its publisher's, and do not use this file"
+        raise mismatch(name, request.shown, expected=expected, found=found, remedy=remedy)
+    _check_format(data[:HEADER_BYTES], request.shown, platform)
     target = Path(name, file_name(name, platform))
     files = [PublishRequest(target, data, mode=0o644 if platform == WASM else 0o755, root=request.directory)]
     gained: tuple[Change, ...] = ()
     if lock is not None and lock_file is not None:
-        after = _with_entry(lock, name, platform, LockEntry(found, len(data), _origin(request)))
+        after = _with_entry(lock, name, platform, LockEntry(found, len(data), request.origin))
         gained = changes(lock, after)
         if gained:
             files.append(lock_request(lock_file, after))
@@ -193,14 +208,6 @@ def _with_entry(lock: Lock, name: str, platform: str, entry: LockEntry) -> Lock:
     if old is not None and old.sha256 == entry.sha256 and entry.source is None:
         return lock  # installed from a copy: where it once came from stays true
     return Lock(lock.entries | {(name, platform): entry})
-
-
-def _origin(request: InstallRequest) -> str | None:
-    """The URL without query and fragment, which may hold a signature that lets its holder in."""
-    if not request.is_url:
-        return None
-    parts = urlsplit(request.source)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def _check_format(header: bytes, source: str, platform: str) -> None:

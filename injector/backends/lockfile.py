@@ -163,14 +163,16 @@ class _Walk:
 
     def lock(self, root: Node) -> dict[tuple[str, str], LockEntry]:
         top = self._mapping(root, "the lock file", ("apiVersion", "kind", "plugins"))
+        misspelt = bool(self.problems)  # then what is missing is there, under another name
         for key, wanted in (("apiVersion", API_VERSION), ("kind", LOCK_KIND)):
             node = top.get(key)
-            if node is None:
+            if node is None and not misspelt:
                 self._problem(root, f"{key} is missing", _HEADER_HINT)
-            elif node.value != wanted:
+            elif node is not None and node.value != wanted:
                 self._problem(node, f"{key} is not one that this version knows", f"write '{key}: {wanted}'")
         if "plugins" not in top:
-            self._problem(root, "plugins is missing", "write 'plugins: {}' for a lock that allows none")
+            if not misspelt:
+                self._problem(root, "plugins is missing", "write 'plugins: {}' for a lock that allows none")
             return {}
         entries: dict[tuple[str, str], LockEntry] = {}
         for name, platforms in self._mapping(top["plugins"], "plugins", None).items():
@@ -188,9 +190,10 @@ class _Walk:
         if not is_platform(platform):
             self._problem(node, f"{where}: this is no platform", "write it as linux-amd64, darwin-arm64 or wasm")
             return None
+        known = len(self.problems)
         facts = self._mapping(node, where, ("sha256", "size", "source"))
         if "sha256" not in facts or "size" not in facts:
-            if self._is_mapping(node):
+            if len(self.problems) == known:
                 self._problem(node, f"{where} needs sha256 and size", "run `injector plugin lock`")
             return None
         digest = self._text(facts["sha256"], f"{where}.sha256", _SHA256, "64 lower-case hexadecimal digits")

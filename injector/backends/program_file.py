@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _DESCRIPTORS = "/proc/self/fd"
 _CHUNK = 1024 * 1024
+_REMEDY = (
+    "if the new file is meant to be there, `injector plugin lock` takes it into the lock file; "
+    "otherwise install the right one and find out who changed it"
+)
 _MFD_EXEC = 0x10  # Linux 6.3: this memory file is meant to be executed; sysctl vm.memfd_noexec
 
 
@@ -181,13 +185,12 @@ def unreadable(name: str, path: Path, error: OSError) -> PluginRefused:
     return refused(name, path, f"cannot be looked at: {error.strerror}", hint)
 
 
-def mismatch(name: str, path: Path | str, *, expected: str, found: str) -> PluginIntegrity:
-    """The refusal of a file whose bytes are not the expected ones; checksums in hexadecimal."""
+def mismatch(name: str, path: Path | str, *, expected: str, found: str, remedy: str | None = None) -> PluginIntegrity:
+    """The refusal of a file whose bytes are not the expected ones; checksums in hexadecimal, *remedy* ends the hint."""
     return PluginIntegrity(
-        f"plugin {name} ({path}) is not the one that was locked: its sha256 starts with {found[:12]}, "
-        f"and {expected[:12]} was expected",
-        hint=f"expected {expected}, found {found}; if the new file is meant to be there, `injector plugin lock` "
-        "takes it into the lock file; otherwise install the right one and find out who changed it",
+        f"plugin {name} ({path}) is not the expected one: its sha256 is {found[:12]}…, "
+        f"and {expected[:12]}… was expected",
+        hint=f"expected {expected}, found {found}; {_REMEDY if remedy is None else remedy}",
     )
 
 
