@@ -5,8 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-ALL = ("scanner", "startup", "render", "goplugin", "parameters")
-
+ALL = ("scanner", "startup", "render", "goplugin", "parameters", "integrity")
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ALL

@@ -140,6 +140,18 @@ class PluginPathNotFound(SettingsError):
     code = "plugin-path-not-found"
 
 
+class PluginLockNotFound(SettingsError):
+    """A lock file that was asked for by name, or that `plugins.verify` requires, does not exist."""
+
+    code = "plugin-lock-not-found"
+
+
+class PluginLockInvalid(SettingsError):
+    """A lock file cannot be read, or says something that this version does not understand."""
+
+    code = "plugin-lock-invalid"
+
+
 class InputError(InjectorError):
     """A template cannot be read."""
 
@@ -338,6 +350,31 @@ class PluginRefused(PluginError):
     """A file is there, and may not or cannot be run: not executable, another platform, writable by others."""
 
     code = "plugin-refused"
+
+
+class PluginIntegrity(PluginError):
+    """The plugin's bytes are not those of the lock file, or of the checksum that was given. Nothing of it was run."""
+
+    code = "plugin-checksum-mismatch"
+
+
+class PluginNotLocked(PluginError):
+    """There is a lock file, and it does not name this plugin for this platform."""
+
+    code = "plugin-not-locked"
+
+
+class PluginInstallFailed(PluginError):
+    """What was to be installed is no plugin program for that platform, too large, or comes over an unsafe way."""
+
+    code = "plugin-install-failed"
+
+
+class PluginSourceUnavailable(PluginError):
+    """The server of a plugin that is to be installed did not deliver it; trying again may help."""
+
+    code = "plugin-source-unavailable"
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class PluginStartFailed(PluginError):

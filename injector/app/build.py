@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
+from injector.backends.verification import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,11 @@ def search_path(settings: Settings, environment: Mapping[str, str]) -> SearchPat
     return SearchPath.from_environment(
         settings.plugin_path or None, environment, Path.cwd(), Path(home) if home else None
     )
+
+
+def verification(settings: Settings) -> Verification:
+    """Which plugin files may be run, and by which lock file."""
+    return Verification.from_settings(settings.plugins.verify, settings.plugins.lock_file, Path.cwd())
 
 
 def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, lasting: bool = False) -> Registry:
@@ -51,6 +57,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         configuration=plugins.configuration,
         most_restarts=None if lasting else unless_lasting.most_restarts,
         health_interval=plugins.health_interval if lasting else unless_lasting.health_interval,
+        verification=verification(settings),
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

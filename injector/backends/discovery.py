@@ -10,7 +10,6 @@ another program.
 from __future__ import annotations
 
 import re
-import stat
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,15 +18,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from injector.backends.executables import HEADER_BYTES, Platform, recognise, this_platform
+from injector.backends.executables import Platform, this_platform
+from injector.backends.program_file import ProgramFile, refused, unreadable
 from injector.errors import PluginNotFound, PluginPathNotFound, PluginRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from injector.backends.lockfile import LockEntry
+
 ENTRY_POINT_GROUP = "injector.plugins"
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_]*")
-_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Kind(StrEnum):
@@ -98,6 +99,7 @@ class Candidate(Struct, frozen=True):
 
     `argv` is what starts it; empty for a WASM module. `location` is its file, or the command for a plugin of the
     distribution. `refusal` says why it is not run. `loses_to` is the location of the candidate that is used instead.
+    `pin` is what the program's bytes have to be when it is started; None when they are not held to anything.
     """
 
     prefix: str
@@ -107,6 +109,7 @@ class Candidate(Struct, frozen=True):
     origin: str
     refusal: PluginRefused | None = None
     loses_to: str | None = None
+    pin: LockEntry | None = None
 
     @property
     def name(self) -> str:
@@ -219,36 +222,11 @@ def _is_there(path: Path) -> bool:
 
 def _program_refusal(name: str, path: Path, platform: Platform) -> PluginRefused | None:
     try:
-        reason, hint = _reason_against(path, platform)
+        with ProgramFile.open(path) as program:
+            reason, hint = program.reason_against(platform)
     except OSError as error:
-        reason, hint = f"cannot be looked at: {error.strerror}", "make the file and its folder readable for this user"
-    return PluginRefused(f"plugin {name} ({path}) is refused: it {reason}", hint=hint) if reason else None
-
-
-def _reason_against(path: Path, platform: Platform) -> tuple[str, str]:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file", "put the plugin's program there"
-    if not status.st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
-        return "is not executable", f"chmod 0755 {path}"
-    if status.st_mode & _WRITABLE_BY_OTHERS:
-        return "may be written by others than its owner", f"chmod go-w {path}"
-    for folder in {path.parent, path.resolve().parent}:
-        mode = folder.stat().st_mode
-        if mode & _WRITABLE_BY_OTHERS and not mode & stat.S_ISVTX:
-            return f"lies in {folder}, which may be written by others than its owner", f"chmod go-w {folder}"
-    return _foreign_format(path, platform)
-
-
-def _foreign_format(path: Path, platform: Platform) -> tuple[str, str]:
-    try:
-        with path.open("rb") as file:
-            program = recognise(file.read(HEADER_BYTES))
-    except PermissionError:
-        return "", ""  # executable and not readable: the system can run it, and will tell what it is
-    if program is None or program.runs_on(platform):
-        return "", ""
-    return f"is a {program}, and this is {platform}", f"install the plugin's {platform} build"
+        return unreadable(name, path, error)
+    return refused(name, path, reason, hint) if reason else None
 
 
 def _foreign_files(search: SearchPath, prefix: str) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from injector.backends import discovery
+from injector.backends.verification import Verification
 from injector.errors import InvalidReference
 from injector.model.policy import AutoMtls
 
@@ -32,10 +33,11 @@ BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
-    that plugins get beside the usual ones; `file_root` bounds FILE://. `configuration` has the settings of a plugin's
-    ambient connection, by the plugin's name in lower case. A plugin that crashes is restarted at most `most_restarts`
-    times in a row (None: always), and asked every `health_interval` seconds whether it is well (None: never); the
-    defaults are for a single run. The others are how plugins are reached, see `settings.schema.PluginSettings`.
+    that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run.
+    `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case. A plugin that
+    crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`
+    seconds whether it is well (None: never); the defaults are for a single run. The others are how plugins are
+    reached, see `settings.schema.PluginSettings`.
     """
 
     start_timeout: float = 30.0
@@ -51,6 +53,7 @@ class HostOptions(Struct, frozen=True):
     configuration: Mapping[str, Mapping[str, Any]] = {}
     most_restarts: int | None = 3
     health_interval: float | None = None
+    verification: Verification = Verification()
 
 
 class Registry:
@@ -121,6 +124,7 @@ class Registry:
         if builtin is not None:
             return builtin()
         candidate = discovery.find(self._search, prefix)
+        candidate = self._options.verification.admit(candidate, self._search.platform)
         from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin  # late: start-up
 
         policy = RestartPolicy(most_restarts=self._options.most_restarts, health_interval=self._options.health_interval)

@@ -81,10 +81,50 @@ def settings_options(function: F) -> F:
                 metavar="DIR",
                 help="Search DIR for plugins, and nothing else but the installed ones. Repeatable.",
             ),
+            click.option(
+                "--plugin-lock-file",
+                metavar="FILE",
+                help="Hold plugins to the checksums in FILE. [injector.plugins.lock]",
+            ),
+            click.option(
+                "--plugin-verify",
+                type=click.Choice(["off", "locked", "required"]),
+                default=None,
+                help="Run plugins unchecked, checked if there is a lock file, or only with one. [locked]",
+            ),
             click.option("--file-root", metavar="DIR", help="FILE:// tokens may not leave DIR."),
             click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
             click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
             click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def plugin_options(function: F) -> F:
+    """The settings that say which plugins there are, for the commands that look at them and start none."""
+    for decorate in reversed(
+        [
+            click.option(
+                "--config",
+                metavar="FILE",
+                type=click.Path(path_type=Path),
+                help="Settings file (YAML). [INJECTOR_CONFIG]",
+            ),
+            click.option(
+                "--plugin-path",
+                multiple=True,
+                metavar="DIR",
+                type=click.Path(file_okay=False),
+                help="Search DIR, and nothing else but the installed plugins. Repeatable.",
+            ),
+            click.option(
+                "--plugin-lock-file",
+                metavar="FILE",
+                type=click.Path(dir_okay=False),
+                help="The lock file. [injector.plugins.lock beside the settings file, or here]",
+            ),
         ]
     ):
         function = decorate(function)
@@ -110,7 +150,8 @@ def load_settings(
     from injector.telemetry.logs import Level, Log
 
     given = dict(flags)
-    path = given.pop("config", None) or _config_from_environment()
+    path = config_path(given)
+    given.pop("config", None)
     if given.pop("lax", False):
         if given.get("on_missing") not in (None, "keep"):
             raise UsageError(f"--lax means --on-missing keep, and --on-missing {given['on_missing']} was given")
@@ -124,6 +165,7 @@ def load_settings(
     return settings, Log(level, as_json=settings.log_format == "json" or output_format == "json")
 
 
-def _config_from_environment() -> Path | None:
-    path = os.environ.get("INJECTOR_CONFIG")
+def config_path(flags: Mapping[str, Any]) -> Path | None:
+    """The settings file of this call: `--config`, or INJECTOR_CONFIG; None when there is none."""
+    path = flags.get("config") or os.environ.get("INJECTOR_CONFIG")
     return Path(path) if path else None

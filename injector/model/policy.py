@@ -1,4 +1,4 @@
-"""What a run does when a store has no such value or key, and what it asks of the way to a plugin."""
+"""What a run does when a store has no such value or key, which plugins it trusts, and how it reaches them."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ class AutoMtls(StrEnum):
     REQUIRE = "require"
     PREFER = "prefer"
     OFF = "off"
+
+
+class Verify(StrEnum):
+    """
+    Whether plugin files are held to a lock file.
+
+    off: never · locked: when there is a lock file · required: always, and without a lock file none is run.
+    """
+
+    OFF = "off"
+    LOCKED = "locked"
+    REQUIRED = "required"

@@ -55,7 +55,7 @@ def read_document(path: Path) -> SettingsDocument:
     """
     data = _read(path)
     document = SettingsDocument()
-    root = _compose(data, str(path))
+    root = compose(data, str(path))
     if root is None:
         raise SettingsError(f"{path} is empty", hint=_HEADER_HINT)
     _Walk(path, document).settings(root)
@@ -84,7 +84,12 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _compose(data: bytes, name: str) -> Node | None:
+def compose(data: bytes, name: str) -> Node | None:
+    """
+    The tree of nodes of one YAML document; None for an empty one.
+
+    *name* is the file's for messages. Raises SettingsError, with its place, for what is no YAML or nested too deeply.
+    """
     import yaml  # late: only when there is a settings file
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -112,7 +117,7 @@ def _refuse_depth(events: Iterable[Event], name: str) -> None:
         if depth > _DEEPEST:
             mark = event.start_mark
             place = Place(name, mark.line + 1, mark.column + 1) if mark else None
-            raise SettingsError("this is nested too deeply for settings", hint=_YAML_HINT, place=place)
+            raise SettingsError("this is nested too deeply", hint=_YAML_HINT, place=place)
 
 
 _YAML_HINT: Final = "look for indentation, unclosed quotes and brackets; texts with ': ' or '#' need quotes"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, OnMissing
+from injector.model.policy import AutoMtls, OnMissing, Verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +165,8 @@ SEPARATOR = Kind("punctuation such as '://' or '#'", _not_empty)
 CHARACTER = Kind("a single character", _one_character)
 BOOLEAN = Kind("true or false", _boolean, tags=frozenset({"bool"}))
 ON_MISSING = Kind("one of fail, empty, keep, default", OnMissing)
+# `off` is false in YAML 1.1; its text is still what was written.
+VERIFY = Kind("one of off, locked, required", Verify, tags=frozenset({"str", "bool"}))
 DURATION = Kind("a duration with its unit, such as 500ms, 30s or 1h30m, above zero", duration, tags=_NUMBERS)
 SIZE = Kind("a size such as 16Mi, 64M or a number of bytes, from 1 to 2147483647 bytes", size, tags=_NUMBERS)
 MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMBERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from injector.errors import InjectorError, RunFailed, SettingsError, UnknownSetting
 from injector.settings.options import OPTIONS, OTHER_VARIABLES
-from injector.settings.schema import FileOverride, PluginSettings, Settings
+from injector.settings.schema import LOCK_FILE_NAME, FileOverride, PluginSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,6 +53,9 @@ def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, o
             problems += document.problems
             values |= document.values
             files = document.files
+        beside = path.parent / LOCK_FILE_NAME
+        if os.path.lexists(beside):
+            values.setdefault("plugins.lock_file", beside)
     values |= _from_environment(environ, problems)
     values |= _from_flags(flags, problems)
     settings = _settings(values, files)

@@ -66,6 +66,8 @@ OPTIONS = (
     _option("plugins.max_port", kinds.PORT, "plugin_port_max"),
     _option("plugins.socket_group", kinds.GROUP, "plugin_socket_group"),
     _option("plugins.socket_directory", kinds.PATH, "plugin_socket_directory"),
+    _option("plugins.lock_file", kinds.PATH, "plugin_lock_file"),
+    _option("plugins.verify", kinds.VERIFY, "plugin_verify"),
 )
 
 OVERRIDES = {

@@ -12,13 +12,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, MissingPolicy, OnMissing
+from injector.model.policy import AutoMtls, MissingPolicy, OnMissing, Verify
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
 
 API_VERSION = f"{DOMAIN}/v1alpha1"
 KIND = "Injector"
+LOCK_KIND = "PluginLock"
+LOCK_FILE_NAME = "injector.plugins.lock"
+"""Looked for beside the settings file, then in the current directory."""
 
 
 class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -31,7 +34,8 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     by its name in lower case: JSON's types, whose meaning is the plugin's own. It is written in the file only.
     `auto_mtls` and `multiplex` are asked of every plugin; plugins on TCP listen between `min_port` and `max_port`;
     sockets lie below `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it
-    is set.
+    is set. `lock_file` is the one to hold plugins to, when it was named or lies beside the settings file; `verify`
+    says whether they are.
     """
 
     start_timeout: float = 30.0
@@ -46,6 +50,8 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     socket_group: str = ""
     socket_directory: Path | None = None
     configuration: Mapping[str, Mapping[str, Any]] = {}
+    lock_file: Path | None = None
+    verify: Verify = Verify.LOCKED
 
 
 class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -65,7 +65,8 @@ async def test_not_executable(start_backend, install, tmp_path: Path) -> None:
     candidate = install("plain", script("exit 0"))
     Path(candidate.location).chmod(0o644)
     error = await refused(start_backend, candidate)
-    assert "Permission denied" in error.message
+    assert isinstance(error, errors.PluginRefused)
+    assert "is not executable" in error.message
     search = SearchPath((SearchPlace(tmp_path / "plugins", "plugin path"),), this_platform())
     with pytest.raises(errors.PluginRefused, match="is not executable") as caught:
         find(search, "PLAIN")

@@ -12,14 +12,17 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from injector.backends.discovery import Kind
+from injector.backends.executables import this_platform
 from injector.backends.goplugin.handshake import Handshake, HandshakeScanner
 from injector.backends.goplugin.hclog import PluginLog
+from injector.backends.program_file import ProgramFile, refused, unreadable
 from injector.errors import HandshakeFailed, PluginError, PluginStartFailed
 from injector.process.child import spawn
 from injector.telemetry.logs import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Coroutine, Mapping, Sequence
 
     from injector.backends.discovery import Candidate
     from injector.process.child import ChildProcess
@@ -53,13 +56,21 @@ class PluginProcess:
         """
         Starts the program with exactly this environment.
 
+        A program file is opened once: the opened file is checked anew, held to the candidate's pin if it has one,
+        and executed, so that no other file can come between.
+
         Raises:
+            PluginRefused: the file may not or cannot be run, any more.
+            PluginIntegrity: its bytes are not those of the pin.
             PluginStartFailed: it cannot be executed.
         """
-        try:
-            child = await spawn(candidate.argv, env=environment)
-        except OSError as error:
-            raise _not_executable(candidate, error) from None
+        if candidate.kind is Kind.DISTRIBUTION:
+            child = await _spawn(candidate, environment)
+        else:
+            with _opened(candidate) as program:
+                if candidate.pin is not None:
+                    await _finished(asyncio.to_thread(program.hold_to, candidate.pin, candidate.name))
+                child = await _spawn(candidate, environment, program.executable, program.inherited)
         return cls(str(candidate), child, log, candidate.name, versions)
 
     async def handshake(self) -> Handshake:
@@ -188,6 +199,44 @@ async def _breathe(budget: int) -> int:
         return budget
     await asyncio.sleep(0)
     return _PAUSE_AFTER
+
+
+def _opened(candidate: Candidate) -> ProgramFile:
+    path = Path(candidate.argv[0])
+    try:
+        with contextlib.ExitStack() as stack:
+            program = stack.enter_context(ProgramFile.open(path))
+            reason, hint = program.reason_against(this_platform())
+            if not reason:
+                stack.pop_all()  # the caller's to close
+                return program
+    except FileNotFoundError as error:
+        raise _not_executable(candidate, error) from None
+    except OSError as error:
+        raise unreadable(candidate.name, path, error) from None
+    raise refused(candidate.name, path, reason, hint)
+
+
+async def _finished(work: Coroutine[None, None, None]) -> None:
+    """Waits for work in a thread, also when cancelled: its descriptor must not be closed under it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
+
+
+async def _spawn(
+    candidate: Candidate,
+    environment: Mapping[str, str],
+    executable: str | None = None,
+    inherited: Sequence[int] = (),
+) -> ChildProcess:
+    try:
+        return await spawn(candidate.argv, env=environment, executable=executable, pass_fds=inherited)
+    except OSError as error:
+        raise _not_executable(candidate, error) from None
 
 
 def _not_executable(candidate: Candidate, error: OSError) -> PluginStartFailed:

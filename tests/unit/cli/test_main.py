@@ -9,11 +9,13 @@ import click
 import pytest
 
 from injector.cli import main as entry
+from injector.cli import plugin
 from injector.errors import ExitCode, InjectorError
 
 
-def test_every_commands_short_help_is_its_own() -> None:
-    for name, (module, text) in entry.COMMANDS.items():
+@pytest.mark.parametrize("commands", [entry.COMMANDS, plugin.COMMANDS])
+def test_every_commands_short_help_is_its_own(commands: dict[str, tuple[str, str]]) -> None:
+    for name, (module, text) in commands.items():
         command = importlib.import_module(module).command
         assert command.get_short_help_str(limit=200).rstrip(".") + "." == text, name
 
@@ -52,6 +54,21 @@ def test_the_tab_key_completes_commands(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("COMP_CWORD", "1")
     assert entry.main([]) == 0
     assert "render" in capsys.readouterr().out
+
+
+def test_the_tab_key_completes_the_commands_of_a_group(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_INJECTOR_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "injector plugin ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert entry.main([]) == 0
+    assert {"list", "lock", "verify", "install"} <= {line.partition(",")[2] for line in capsys.readouterr().out.split()}
+
+
+def test_a_misspelt_command_of_a_group_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(["plugin", "lokc"]) == 2
+    assert "Did you mean 'lock'?" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_told_without_the_data_it_was_about(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from injector.errors import RunFailed, SettingsError, SettingsNotFound, UnknownSetting
-from injector.model.policy import AutoMtls, MissingPolicy, OnMissing
+from injector.model.policy import AutoMtls, MissingPolicy, OnMissing, Verify
 from injector.settings.load import load
 from injector.settings.options import OPTIONS
 from injector.settings.schema import PluginSettings, Settings
@@ -73,6 +73,8 @@ plugins:
   healthInterval: 1m
   passEnvironment: [HTTPS_PROXY, NO_PROXY]
   maxValueSize: 1Mi
+  lockFile: plugins.lock
+  verify: off
 files:
   - match: "*.legacy"
     tokenSeparator: "://"
@@ -97,10 +99,20 @@ files:
             health_interval=60.0,
             pass_environment=("HTTPS_PROXY", "NO_PROXY"),
             max_value_size=1 << 20,
+            lock_file=tmp_path / "plugins.lock",
+            verify=Verify.OFF,
         ),
         files=settings.files,
     )
     assert [override.match for override in settings.files] == ["*.legacy"]
+
+
+def test_a_lock_file_beside_the_settings_file_holds_unless_another_is_named(file, tmp_path):
+    path = file("")
+    assert _load(path).plugins.lock_file is None
+    (tmp_path / "injector.plugins.lock").symlink_to("dangling")  # there, and unusable: not the same as none
+    assert _load(path).plugins.lock_file == tmp_path / "injector.plugins.lock"
+    assert _load(path, {"INJECTOR_PLUGIN_LOCK_FILE": "other"}).plugins.lock_file == Path("other")
 
 
 def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
@@ -128,6 +140,8 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "plugin_port_max": "30000",
         "plugin_socket_group": "secrets",
         "plugin_socket_directory": "/d",
+        "plugin_lock_file": "/d/lock",
+        "plugin_verify": "required",
     }
     assert {option.flag for option in OPTIONS} == set(texts)
     by_variable = _load(environ={f"INJECTOR_{name.upper()}": text for name, text in texts.items()})
