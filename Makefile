@@ -33,6 +33,7 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/sdk_api.py
 
 imports: install
 	$(BIN)/lint-imports --no-cache

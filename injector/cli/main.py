@@ -6,7 +6,6 @@ Sub-commands are imported when they are asked for: `injector version` must not p
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ import click
 
 import injector
 from injector.cli import options
+from injector.cli.lazy import LazyGroup
 from injector.errors import ExitCode, InjectorError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
-    "plugin": ("injector.cli.plugin", "See which plugins are found and which one answers for a prefix."),
+    "plugin": ("injector.cli.plugin", "See, write, build and call plugins."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
 }
@@ -46,37 +46,7 @@ INTERNAL_ERROR = 70
 COMPLETE_VARIABLE = "_INJECTOR_COMPLETE"  # set by the scripts that `injector completion` prints
 
 
-class LazyGroup(click.Group):
-    """A group whose members are imported when they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            import difflib  # late: only for a misspelt command
-
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if not close or ctx.resilient_parsing:
-                raise
-            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, lazy=COMMANDS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(injector.__version__, prog_name="injector", message="%(prog)s %(version)s")
 def cli() -> None:
     """
