@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from injector.sdk.building.build import build
+from injector.sdk.scaffold.new import new_project, project_files
 from injector.sdk.testing import PluginContract
 
 if TYPE_CHECKING:
@@ -70,6 +72,39 @@ class TestAwsParameterStore(PluginContract):
             "AWS_ACCESS_KEY_ID": "AKIATEST",
             "AWS_SECRET_ACCESS_KEY": "test",
         }
+
+
+class TestBuiltPlugin(PluginContract):
+    """What `injector plugin build` makes of a file."""
+
+    known = TestSimpleStore.known
+    known_with_metadata = TestSimpleStore.known_with_metadata
+    missing = "/nope"
+    noisy = "/loud"
+
+    @pytest.fixture
+    def plugin_command(self, tmp_path: Path) -> list[str]:
+        source = tmp_path / "simple.py"
+        source.write_text(SIMPLE, encoding="utf-8")
+        return [str(build(source, output=tmp_path / "built", python=sys.executable).path)]
+
+
+class TestNewPlugin(PluginContract):
+    """What `injector plugin new` writes, without having been installed."""
+
+    known = json.loads(project_files("shop")["tests/values.json"])
+    known_with_metadata = {("/app/db", "part=first"): "the first line"}
+    missing = "/nope"
+
+    @pytest.fixture
+    def plugin_command(self, tmp_path: Path) -> list[str]:
+        new_project("shop", tmp_path / "shop")
+        return [sys.executable, "-m", "injector_shop"]
+
+    @pytest.fixture
+    def plugin_environment(self, tmp_path: Path) -> dict[str, str]:
+        project = tmp_path / "shop"
+        return {"PYTHONPATH": str(project), "SHOP_FILE": str(project / "tests" / "values.json")}
 
 
 @pytest.mark.go

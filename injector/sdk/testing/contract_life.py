@@ -83,6 +83,7 @@ class StartAndEnd(PluginCase):
 
     def test_ctrl_c_is_the_hosts_business(self, host: FakeHost) -> None:
         host.interrupt()
+        assert host.wait(0.5) is None
         assert host.health() == "SERVING"
 
     def test_it_ends_when_its_host_is_killed(

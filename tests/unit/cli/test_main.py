@@ -9,11 +9,12 @@ import click
 import pytest
 
 from injector.cli import main as entry
+from injector.cli import plugin
 from injector.errors import ExitCode, InjectorError
 
 
 def test_every_commands_short_help_is_its_own() -> None:
-    for name, (module, text) in entry.COMMANDS.items():
+    for name, (module, text) in {**entry.COMMANDS, **plugin.COMMANDS}.items():
         command = importlib.import_module(module).command
         assert command.get_short_help_str(limit=200).rstrip(".") + "." == text, name
 

@@ -35,7 +35,9 @@ def test_the_command_imports_nothing_heavy() -> None:
     assert not modules_after("import injector.cli.main") & (HEAVY | {"asyncio"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["render", "--help"], ["plugin", "list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["version"], ["render", "--help"], ["plugin", "list"], ["plugin", "new", "--help"]]
+)
 def test_commands_that_need_no_backend_import_none(arguments: list[str]) -> None:
     code = f"from injector.cli.main import main\nassert main({arguments!r}) == 0"
     assert not modules_after(code) & HEAVY
