@@ -1,11 +1,11 @@
-"""`python -m benchmarks [scanner|startup|render …]`."""
+"""`python -m benchmarks [scanner|startup|render|plugin_file …]`."""
 
 from __future__ import annotations
 
 import runpy
 import sys
 
-ALL = ("scanner", "startup", "render")
+ALL = ("scanner", "startup", "render", "plugin_file")
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ALL
