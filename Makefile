@@ -35,6 +35,7 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/sdk_api.py
 
 imports: install
 	$(BIN)/lint-imports --no-cache

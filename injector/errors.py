@@ -175,6 +175,12 @@ class InputChanged(InputError):
     code = "input-changed"
 
 
+class PluginSourceInvalid(InputError):
+    """What `injector plugin build` or `plugin new` was given makes no plugin."""
+
+    code = "plugin-source-invalid"
+
+
 class InputCollision(InputError):
     """Two templates would be written to one output."""
 
@@ -412,6 +418,12 @@ class PluginAnswerInvalid(PluginError):
     code = "plugin-answer-invalid"
 
 
+class PluginBuildFailed(PluginError):
+    """A tool that `injector plugin build` uses failed, or a dependency cannot be put into a single file."""
+
+    code = "plugin-build-failed"
+
+
 # ---------------------------------------------------------------------------------------------------------- output
 
 
@@ -432,6 +444,12 @@ class OutputOutsideRoot(OutputError):
     """The path leads out of the output directory, by `..` or by a symbolic link."""
 
     code = "output-outside-root"
+
+
+class ProjectExists(OutputError):
+    """The directory of a new project has something in it."""
+
+    code = "project-exists"
 
 
 class RunFailed(InjectorError):

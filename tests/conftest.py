@@ -10,6 +10,10 @@ import pytest
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
+# Fixtures of integration and contract tests; it is found by `pythonpath` in pyproject.toml.
+pytest_plugins = ["fixtures_processes"]
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """asyncio: grpc.aio knows nothing else."""

@@ -78,7 +78,7 @@ async def render_once(
     from injector.app.rendering import render  # late: `plugin list` renders nothing
 
     backends = registry(settings, environment, log)
-    with _cancelled_by_sigterm():
+    with cancelled_by_sigterm():
         try:
             return await render(request, settings, backends, environment=environment, log=log, progress=progress)
         finally:
@@ -87,7 +87,8 @@ async def render_once(
 
 
 @contextlib.contextmanager
-def _cancelled_by_sigterm() -> Iterator[None]:
+def cancelled_by_sigterm() -> Iterator[None]:
+    """For the time of the context SIGTERM cancels the current task, which then cleans up."""
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()

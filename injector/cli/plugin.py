@@ -14,9 +14,12 @@ COMMANDS = {
     "lock": ("injector.cli.plugin_lock", "Write the lock file: the checksums of all plugin files that are found."),
     "verify": ("injector.cli.plugin_verify", "Compare the plugin files with the lock file."),
     "install": ("injector.cli.plugin_install", "Install one plugin file from a path or an https:// URL."),
+    "call": ("injector.cli.plugin_call", "Ask one plugin for one value, and print it."),
+    "new": ("injector.cli.plugin_new", "Write a new plugin's project, which passes its tests at once."),
+    "build": ("injector.cli.plugin_build", "Make one executable file of a plugin in Python."),
 }
 
 
 @click.command(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
-    """See, pin, check and install plugins."""
+    """See, pin, check, install, write, build and call plugins."""

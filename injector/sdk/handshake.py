@@ -104,11 +104,10 @@ def handshake_line(
 
 def introduction(name: str) -> str:
     """What to say to a person who runs the program by hand; ends with a newline."""
-    platform = f"{sys.platform}-{_go_architecture()}"
     return (
         f"{name} is a plugin of injector and configmanager. It is started by them and not run by hand.\n"
         "Put it at .configmanager/plugins/<prefix>/<prefix>-"
-        f"{platform} (an executable file; <prefix> is that of the tokens, in lower case),\n"
+        f"{go_platform()} (an executable file; <prefix> is that of the tokens, in lower case),\n"
         "or install it as a Python package with an entry point in the group injector.plugins.\n"
         "Then run injector or configmanager on a file with a token such as <PREFIX>://path.\n"
     )
@@ -129,6 +128,8 @@ def _port(name: str, text: str) -> int:
     raise StartRefused(f"{name} is not a port: {text!r}")
 
 
-def _go_architecture() -> str:
+def go_platform() -> str:
+    """This machine as Go names it: `linux-amd64`, `darwin-arm64`. The end of a plugin file's name."""
     machine = os.uname().machine
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return f"{sys.platform}-{architecture}"

@@ -36,7 +36,15 @@ def test_the_command_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["version"], ["render", "--help"], ["plugin", "list"], ["plugin", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["version"],
+        ["render", "--help"],
+        ["plugin", "list"],
+        ["plugin", "--help"],
+        ["plugin", "new", "--help"],
+    ],
 )
 def test_commands_that_need_no_backend_import_none(arguments: list[str]) -> None:
     code = f"from injector.cli.main import main\nassert main({arguments!r}) == 0"

@@ -23,7 +23,7 @@ from injector._proto.tokenstore.v1.token_store_pb2 import TokenValueRequest, Tok
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent / "integration"
 COOKIE = {"CONFIGMANAGER_PLUGIN": "configmanager-plugin-hello"}
 
 

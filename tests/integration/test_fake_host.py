@@ -1,0 +1,257 @@
+"""The host for authors' tests, with plugins that are right and plugins that are wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from injector.errors import (
+    AccessDenied,
+    BackendUnavailable,
+    CallTimeout,
+    HandshakeFailed,
+    PluginCrashed,
+    PluginStartFailed,
+    PluginStartTimeout,
+    ResolutionError,
+    Throttled,
+    ValueNotFound,
+)
+from injector.sdk.testing import FakeHost
+
+PLUGIN = """
+import os, sys, time
+from injector.sdk import AccessDenied, Logger, LookupStore, NotFound, Throttled, serve
+
+class Demo(LookupStore):
+    def look_up(self, reference):
+        word, _, argument = reference.path.partition(":")
+        if word == "missing":
+            raise NotFound("nothing in größe", hint="write it")
+        if word == "denied":
+            raise AccessDenied("no")
+        if word == "throttled":
+            raise Throttled("slow down", retry_after=2.5)
+        if word == "boom":
+            raise KeyError("x")
+        if word == "exit":
+            os._exit(3)
+        if word == "sleep":
+            time.sleep(float(argument))
+        if word == "log":
+            Logger("demo").warn("hello", who="größe")
+            print("printed")
+            print("to stderr", file=sys.stderr)
+        if word == "variable":
+            return os.environ.get(argument, "unset")
+        return f"{reference.path}[{reference.raw_metadata}]"
+
+    def close(self):
+        time.sleep(float(os.environ.get("CLOSE_TAKES", "0")))
+
+serve(Demo(), name="demo")
+"""
+
+
+@pytest.fixture
+def demo(python_plugin) -> Path:
+    return python_plugin(source=PLUGIN)
+
+
+def wait_for(condition) -> None:
+    done = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        done.wait(0.02)
+    raise AssertionError("it did not come about")
+
+
+def test_a_plugin_is_started_asked_and_ended(demo):
+    with FakeHost([demo]) as host:
+        assert host.value("/größe", " k = v ") == "/größe[ k = v ]"
+        assert host.health() == "SERVING"
+        assert host.health("nobody") == "NOT_FOUND"
+        assert host.handshake.network == "unix"
+        assert host.processes == (host.pid,)
+        assert len(host.socket_files) == 2  # the directory, and the socket in it
+    assert (host.wait(0), host.was_killed, host.left_behind) == (0, False, ())
+
+
+def test_errors_are_the_leaves_that_the_plugin_meant(demo):
+    with FakeHost([demo]) as host:
+        with pytest.raises(ValueNotFound, match="nothing in größe") as missing:
+            host.value("missing")
+        assert missing.value.hint == "write it"
+        with pytest.raises(Throttled) as throttled:
+            host.value("throttled")
+        assert throttled.value.retry_after == 2.5
+        with pytest.raises(AccessDenied):
+            host.value("denied")
+        with pytest.raises(BackendUnavailable, match="UNKNOWN: the plugin failed with KeyError"):
+            host.value("boom")
+        with pytest.raises(CallTimeout):
+            host.value("sleep:5", timeout=0.2)
+
+
+def test_outcomes_stand_in_the_order_of_the_questions(demo):
+    with FakeHost([demo]) as host:
+        first, error, last = host.outcomes(["sleep:0.3", "missing", ("/a", "b=c")])
+    assert (first, last) == ("sleep:0.3[]", "/a[b=c]")
+    assert isinstance(error, ResolutionError)
+
+
+def test_a_plugin_that_ends_in_a_call_has_crashed(demo):
+    with FakeHost([demo]) as host:
+        with pytest.raises(PluginCrashed):
+            host.value("exit")
+        assert host.wait(1) == 3
+        assert not host.is_alive
+    assert not host.was_killed
+
+
+def test_log_and_output_are_kept(demo):
+    with FakeHost([demo]) as host:
+        host.value("log")
+        wait_for(lambda: "printed" in host.stdout and "to stderr" in host.printed_errors)
+        line = next(line for line in host.log if line.message == "hello")
+        assert (line.level, line.fields) == ("warn", {"who": "größe"})
+
+
+def test_a_plugin_gets_our_variables_and_those_of_the_test_and_none_of_a_host(demo, monkeypatch):
+    monkeypatch.setenv("FROM_OUTSIDE", "a")
+    monkeypatch.setenv("PLUGIN_CLIENT_CERT", "of our own host")
+    with FakeHost([demo], environment={"OF_THE_TEST": "b"}) as host:
+        assert host.value("variable:FROM_OUTSIDE") == "a"
+        assert host.value("variable:OF_THE_TEST") == "b"
+        assert host.value("variable:PLUGIN_CLIENT_CERT") == "unset"
+
+
+def test_where_no_socket_can_be_had_a_port_is_used(demo):
+    with FakeHost([demo], environment={"PLUGIN_UNIX_SOCKET_DIR": "/nonexistent"}) as host:
+        assert host.handshake.network == "tcp"
+        assert 10000 <= int(host.handshake.address.rpartition(":")[2]) <= 25000
+        assert host.value("/a") == "/a[]"
+
+
+def test_a_plugin_that_does_not_end_is_killed_and_that_is_told(python_plugin):
+    source = PLUGIN.replace("serve(Demo()", "import injector.sdk.serving as s; s._GRACE_FOR_STORE = 60\nserve(Demo()")
+    with FakeHost([python_plugin(source=source)], environment={"CLOSE_TAKES": "60"}, stop_grace=0.3) as host:
+        assert host.value("/a") == "/a[]"
+    assert host.was_killed
+    assert host.wait(0) == -9
+
+
+def test_what_a_plugin_leaves_behind_is_told_and_removed(python_plugin):
+    source = "import os, pathlib\npathlib.Path(os.environ['TMPDIR'], 'left').touch()\n" + PLUGIN
+    with FakeHost([python_plugin(source=source)]) as host:
+        base = Path(host.value("variable:TMPDIR"))
+    assert host.left_behind == ("left",)
+    assert not base.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        ("print('hello')", HandshakeFailed, "no handshake but 'hello'"),
+        ("import sys; sys.exit('what went wrong')", PluginStartFailed, "ended with 1.*what went wrong"),
+        ("import time; time.sleep(60)", PluginStartTimeout, "sent no handshake within 0.5 s"),
+        ("import os, time; os.close(1); time.sleep(60)", PluginStartFailed, "closed its standard output"),
+        (
+            "print('1|1|unix|/nonexistent/s|grpc|', flush=True)\nimport time; time.sleep(60)",
+            PluginStartFailed,
+            "nobody",
+        ),
+        ("print('1|9|unix|/s|grpc|')", HandshakeFailed, "protocol '9', and 1 was offered"),
+        ("print('1|1|unix|/s|grpc|abc')", HandshakeFailed, "certificate"),
+        ("print('1|1|unix|/s|grpc||true')", HandshakeFailed, "multiplexing"),
+    ],
+)
+def test_a_plugin_that_does_not_start_says_why_and_leaves_no_process(python_plugin, tmp_path, source, kind, said):
+    source = f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{source}\n"
+    with pytest.raises(kind, match=f"(?s){said}"):
+        FakeHost([python_plugin(source=source)], start_timeout=0.5).start()
+    pid = int((tmp_path / "pid").read_text() or "0")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_command_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(PluginStartFailed, match="cannot be executed: No such file"):
+        FakeHost([tmp_path / "none"]).start()
+
+
+FAULTS = {
+    "test_known_paths_have_exactly_their_values": "VALUES['/a'] = 'another value'",
+    "test_a_missing_path_is_not_found_and_costs_only_itself": "VALUES['/nope'] = 'there'",
+    "test_no_value_is_in_its_log_or_output": "import sys; sys.stderr.write('value of /a')",
+    "test_metadata_arrives_as_it_was_written": "CHANGE = str.strip",
+    "test_64_calls_in_flight_each_get_their_own_answer": "MIX = True",
+    "test_odd_paths_get_an_answer_each_and_do_no_harm": "DIE = True",
+    "test_shutdown_ends_it_within_two_seconds_and_leaves_nothing": "serving._GRACE_FOR_STORE = 5; CLOSE = 5",
+    "test_it_ends_when_its_host_is_killed": "import time; serving._Plugin.stop = lambda self: time.sleep(60)",
+    "test_ctrl_c_is_the_hosts_business": "serving._Plugin._obey_signals = lambda _: __import__('signal').signal(2, 0)",
+    "test_without_the_cookie_it_says_that_it_is_a_plugin_and_ends_with_1": "serving.introduction = lambda name: 'no'",
+}
+
+FAULTY = """
+import os, sys, threading, time
+from injector.sdk import LookupStore, NotFound, serve, serving
+
+VALUES = {"/a": "value of /a", "/b": "value of /b"}
+CHANGE = str
+MIX = DIE = False
+CLOSE = 0
+FAULT
+last = "/a"
+
+class Faulty(LookupStore):
+    def look_up(self, reference):
+        global last
+        if DIE and "%" in reference.path:
+            os._exit(1)
+        path, last = (last if MIX else reference.path), reference.path
+        if path == "/echo":
+            return CHANGE(reference.raw_metadata)
+        if path not in VALUES:
+            raise NotFound("none")
+        return VALUES[path]
+
+    def close(self):
+        time.sleep(CLOSE)
+
+serve(Faulty(), name="faulty")
+"""
+
+SUITE = """
+from injector.sdk.testing import PluginContract
+
+class TestFault{number}(PluginContract):
+    command = [{plugin!r}]
+    known = {{"/a": "value of /a", "/b": "value of /b"}}
+    known_with_metadata = {{("/echo", " k = v "): " k = v "}}
+    missing = "/nope"
+"""
+
+
+def test_the_contract_finds_each_fault(python_plugin, tmp_path):
+    asked = []
+    for number, (test, fault) in enumerate(FAULTS.items()):
+        plugin = python_plugin(source=FAULTY.replace("FAULT", fault, 1), name=f"faulty{number}")
+        (tmp_path / f"test_fault{number}.py").write_text(SUITE.format(number=number, plugin=str(plugin)))
+        asked.append(f"test_fault{number}.py::TestFault{number}::{test}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *asked],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 1, done.stderr
+    assert [test for test in asked if f"FAILED {test}" not in done.stdout] == []
