@@ -265,7 +265,7 @@ def install(tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def descriptors() -> Callable[[], int]:
-    """How many this process has open, without gRPC's pollers: it opens another pair when it thinks fit, and keeps it."""
+    """How many this process has open, without gRPC's pollers: it opens another pair at times, and keeps it."""
 
     def count() -> int:
         kinds = []
