@@ -161,7 +161,7 @@ async def test_closes_its_output(start_backend, install) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("1|2|unix|/x|grpc", "protocol version 2, and this host speaks 1"),
+        ("1|3|unix|/x|grpc", "protocol version 3, and this host speaks 1, 2"),
         ("2|1|unix|/x|grpc", "core version 2"),
         ("x|1|unix|/x|grpc", 'first field "x"'),
         ("warn 1|1|unix|/x|grpc", 'first field "warn 1"'),
