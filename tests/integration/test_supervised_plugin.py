@@ -175,7 +175,7 @@ async def test_a_crashing_and_a_hanging_plugin_cost_another_one_nothing(supervis
     quiet, crashing, hanging = (supervise(name=name) for name in ("quiet", "crashing", "hanging"))
     await asyncio.gather(*(ask(plugin, "a") for plugin in (quiet, crashing, hanging)))
     psutil.Process(hanging.instance.pid).suspend()
-    stuck = asyncio.ensure_future(ask(hanging, "a", timeout=2))
+    stuck = asyncio.ensure_future(ask(hanging, "sleep:60000", timeout=2))  # a stop may come late, and this waits
 
     async def crash() -> None:
         for _ in range(3):
@@ -184,7 +184,8 @@ async def test_a_crashing_and_a_hanging_plugin_cost_another_one_nothing(supervis
     _, found = await asyncio.gather(crash(), latencies(quiet, 1.5))
     assert found[len(found) * 95 // 100] < 1
     assert quiet.status().crashes == 0
-    assert isinstance(await stuck, errors.CallTimeout)
+    outcome = await stuck
+    assert isinstance(outcome, errors.CallTimeout), repr(outcome)
 
 
 # ----------------------------------------------------------------------------------------------------- what it writes
