@@ -156,9 +156,10 @@ def _expected(request: InstallRequest, lock: Lock | None, name: str, platform: s
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    reason, hint = folder_problem(folder)
+    try:
+        reason, hint = folder_problem(folder)
+    except OSError:
+        return  # not there yet, or `publish` will say what is wrong with it
     if reason:
         raise PluginInstallFailed(f"nothing is installed: the plugin {reason}", hint=hint)
 

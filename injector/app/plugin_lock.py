@@ -55,19 +55,28 @@ def plugin_files(search: SearchPath) -> tuple[PluginFile, ...]:
     """
     The plugin files of all platforms, sorted; of several for one plugin and platform the first of the search.
 
-    Files that belong to no platform (`demo-linux-amd64.sha256`) are none.
+    Files that belong to no platform (`demo-linux-amd64.sha256`) are none. Raises PluginRefused for a folder that
+    cannot be listed.
     """
     found: dict[tuple[str, str], PluginFile] = {}
     for prefix in sorted(prefixes(search)):
         name = prefix.lower()
         for place in search.places:
             folder = place.directory / name
-            entries = sorted(folder.iterdir()) if folder.is_dir() else []
-            for path in entries:
+            for path in _listed(name, folder):
                 platform = platform_of(path.name, name)
                 if platform is not None:
                     found.setdefault((name, platform), PluginFile(name, platform, path))
     return tuple(found[key] for key in sorted(found))
+
+
+def _listed(name: str, folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(name, folder, error) from None
 
 
 def platform_of(file: str, name: str) -> str | None:

@@ -50,7 +50,7 @@ class Verification(Struct, frozen=True):
         default = cwd / LOCK_FILE_NAME
         if lock_file is not None:
             return cls(verify, cwd / lock_file, (cwd / lock_file,))
-        return cls(verify, default if default.is_symlink() or default.exists() else None, (default,))
+        return cls(verify, default if _is_there(default) else None, (default,))
 
     def admit(self, candidate: Candidate, platform: Platform) -> Candidate:
         """
@@ -93,6 +93,17 @@ class Verification(Struct, frozen=True):
             raise _unusable(error.errors[0]) from None
         except PluginLockInvalid as error:
             raise _unusable(error) from None
+
+
+def _is_there(path: Path) -> bool:
+    # A dangling link, or a directory that cannot be searched, is no proof that plugins are free.
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _unusable(error: InjectorError) -> PluginLockInvalid:

@@ -73,6 +73,13 @@ def test_a_dangling_link_is_not_the_same_as_no_lock_file(tmp_path: Path) -> None
         Verification.from_settings(Verify.LOCKED, None, tmp_path).admit(DEMO, LINUX)
 
 
+def test_a_directory_that_cannot_be_searched_is_no_proof_that_there_is_no_lock_file(tmp_path: Path) -> None:
+    too_long = tmp_path / ("x" * 300)  # lstat fails, and not because nothing is there; root may search everywhere
+    policy = Verification.from_settings(Verify.LOCKED, None, too_long)
+    with pytest.raises(PluginLockInvalid, match="cannot be read"):
+        policy.admit(DEMO, LINUX)
+
+
 def test_the_place_of_a_mistake_survives_being_reported_at_a_token(tmp_path: Path) -> None:
     path = tmp_path / "injector.plugins.lock"
     path.write_text("apiVersion: config-injector.io/v1alpha1\nkind: PluginLock\nplugin: {}\nx: 1\n")
