@@ -62,7 +62,7 @@ MALFORMED_HANDSHAKES = (
     ("1|1|unix|/x|netrpc", '"netrpc"'),
     ("1|1|unix", "has 3 fields"),
     ("1|1|unix|/x|grpc|!" + FIELD_LIKE_A_CERTIFICATE, "not base64"),
-    ("1|1|unix|/x|grpc|" + FIELD_LIKE_A_CERTIFICATE, "TLS was not asked for"),
+    ("1|1|unix|/x|grpc|" + FIELD_LIKE_A_CERTIFICATE, "gave something that is no certificate"),
     ("1|1|unix|/x|grpc||maybe", "not a truth value"),
 )
 """First lines that are no handshake for us, and what the refusal says."""

@@ -3,8 +3,11 @@ The opened file of a plugin's program: what is checked here is what is run, what
 
 Every check is made on one descriptor, and that descriptor is executed (`/proc/self/fd/N`). A program that is held to
 a checksum is first copied into a sealed memory file (memfd_create(2), F_SEAL_WRITE), which is hashed and executed:
-nobody can write into it any more, not even through a descriptor that was opened before. Systems without
-`/proc/self/fd` execute by name; there a swap between check and start is not noticed.
+nobody can write into it any more, not even through a descriptor that was opened before.
+
+Two are executed by name, and a swap between check and start is not noticed: programs on systems without
+`/proc/self/fd`, and scripts (`#!`) that no checksum holds. A script's interpreter opens it by what it is told, and
+`$0`, `__file__` and all that a script finds beside itself would be those of the descriptor.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class ProgramFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._is_held = False
 
     @classmethod
     def open(cls, path: Path) -> ProgramFile:
@@ -80,7 +84,8 @@ class ProgramFile:
     @property
     def inherited(self) -> tuple[int, ...]:
         """The descriptors that the child needs: a script's interpreter opens the script through it."""
-        return (self._descriptor,) if _has_descriptor_paths() else ()
+        by_name = not _has_descriptor_paths() or (not self._is_held and self._is_script())
+        return () if by_name else (self._descriptor,)
 
     def reason_against(self, platform: Platform | None) -> tuple[str, str]:
         """
@@ -141,6 +146,13 @@ class ProgramFile:
             raise unreadable(name, self.path, error) from None
         if found != pin.sha256:
             raise mismatch(name, self.path, expected=pin.sha256, found=found)
+        self._is_held = True
+
+    def _is_script(self) -> bool:
+        try:
+            return self.header().startswith(b"#!")
+        except OSError:
+            return False  # executable and not readable: no interpreter could read it either
 
     def _seal(self, size: int) -> None:
         """Goes on with a sealed copy in memory where there can be one, and with the file itself otherwise."""

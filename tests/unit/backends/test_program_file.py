@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,11 +49,26 @@ def replace(path: Path, data: bytes) -> None:
     other.rename(path)
 
 
-def test_a_file_that_is_replaced_after_it_was_opened_is_not_what_runs(program: Path) -> None:
+def test_a_program_that_is_replaced_after_it_was_opened_is_not_what_runs(program: Path) -> None:
+    good, evil = (Path(shutil.which(name) or "").resolve().read_bytes() for name in ("true", "false"))
+    replace(program, good)
     with ProgramFile.open(program) as opened:
         assert opened.reason_against(this_platform()) == ("", "")
+        replace(program, evil)
+        subprocess.run(["demo"], executable=opened.executable, pass_fds=opened.inherited, check=True)
+
+
+def test_a_script_that_is_replaced_after_it_was_held_to_a_checksum_is_not_what_runs(program: Path) -> None:
+    with ProgramFile.open(program) as opened:
+        opened.hold_to(pin(SCRIPT), "demo")
         replace(program, EVIL)
         assert run(opened) == "good"
+
+
+def test_a_script_that_no_checksum_holds_knows_its_own_name(program: Path) -> None:
+    replace(program, b'#!/bin/sh\necho "$0"\n')
+    with ProgramFile.open(program) as opened:
+        assert run(opened) == str(program)
 
 
 def test_a_writer_who_was_there_before_cannot_change_what_was_checked(program: Path) -> None:

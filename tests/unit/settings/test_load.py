@@ -131,7 +131,7 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "log_format": "json",
         "plugin_start_timeout": "8s",
         "plugin_call_timeout": "9s",
-        "plugin_health_interval": "10s",
+        "plugin_health_interval": "11s",
         "pass_environment": "A,B_2",
         "max_value_size": "64k",
         "auto_mtls": "off",
