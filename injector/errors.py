@@ -17,7 +17,8 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     └─ RunFailed                   several of the above, reported together
 
 Messages say what, where and what to do; they never hold a secret's value nor a backend's raw answer. Foreign
-exceptions that carry values (see research "reliability" 2.1) are dropped with `from None` where they are caught.
+exceptions that carry values (JSONDecodeError.doc, UnicodeDecodeError.object, YAML errors) are dropped with `from None`
+where they are caught. One file on purpose, however long: the tree is read as a whole.
 """
 
 from __future__ import annotations
