@@ -11,7 +11,7 @@ import injector
 from injector.cli import options
 
 # Offered to plugins at the handshake; newest last.
-PLUGIN_PROTOCOLS = (1,)
+PLUGIN_PROTOCOLS = (1, 2)
 
 
 @click.command()

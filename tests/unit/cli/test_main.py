@@ -39,7 +39,7 @@ def test_a_misspelt_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]
 
 def test_version_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["version", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["pluginProtocols"] == [1]
+    assert json.loads(capsys.readouterr().out)["pluginProtocols"] == [1, 2]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
