@@ -43,8 +43,8 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
     plugins = settings.plugins
     unless_lasting = HostOptions()
     options = HostOptions(
-        # A little less than the run's own deadline: the plugin's error tells more than "the time is up".
-        start_timeout=min(plugins.start_timeout, 0.9 * settings.timeout),
+        # Less than the run's own deadline, which began earlier: the plugin's error tells more than "the time is up".
+        start_timeout=min(plugins.start_timeout, 0.75 * settings.timeout),
         max_value_size=plugins.max_value_size,
         pass_environment=plugins.pass_environment,
         file_root=settings.file_root,

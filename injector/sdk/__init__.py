@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from injector.sdk.errors import (
         AccessDenied,
         CredentialsRefused,
+        InvalidConfiguration,
         InvalidReference,
         NotFound,
         ResolutionError,
@@ -34,17 +35,32 @@ if TYPE_CHECKING:
     )
     from injector.sdk.hclog import Logger
     from injector.sdk.serving import serve
-    from injector.sdk.store import Answer, LookupStore, Outcome, Reference, TokenStore
+    from injector.sdk.store import (
+        Answer,
+        Description,
+        Lease,
+        LookupStore,
+        Outcome,
+        Pair,
+        RateLimit,
+        Reference,
+        TokenStore,
+    )
 
 _HOMES = {
     "AccessDenied": "errors",
     "Answer": "store",
     "CredentialsRefused": "errors",
+    "Description": "store",
+    "InvalidConfiguration": "errors",
     "InvalidReference": "errors",
+    "Lease": "store",
     "Logger": "hclog",
     "LookupStore": "store",
     "NotFound": "errors",
     "Outcome": "store",
+    "Pair": "store",
+    "RateLimit": "store",
     "Reference": "store",
     "ResolutionError": "errors",
     "Throttled": "errors",
@@ -58,11 +74,16 @@ __all__ = [
     "AccessDenied",
     "Answer",
     "CredentialsRefused",
+    "Description",
+    "InvalidConfiguration",
     "InvalidReference",
+    "Lease",
     "Logger",
     "LookupStore",
     "NotFound",
     "Outcome",
+    "Pair",
+    "RateLimit",
     "Reference",
     "ResolutionError",
     "Throttled",

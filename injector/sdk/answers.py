@@ -8,7 +8,7 @@ from injector.errors import ResolutionError
 from injector.sdk.store import Answer, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from injector.sdk.store import Pair, TokenStore
 
@@ -40,13 +40,17 @@ def ask_all(
     The answers of a batch as the store gives them: the reference's place in *references*, and its value as bytes or
     its error. What a store returns as a list comes as one list, what it yields one by one.
 
-    Each place comes at most once. A raised ResolutionError of the store stands for all that are open. What the
-    store does wrong costs the references that it is about: it raises StoreFault at the end, for all that are open.
-    Whatever else the store raises is passed on.
+    Each place comes at most once; equal references are asked for once. A raised ResolutionError of the store stands
+    for all that are open. What the store does wrong costs the references that it is about: it raises StoreFault at the
+    end, for all that are open. Whatever else the store raises is passed on.
     """
-    places = {reference: place for place, reference in enumerate(references)}
+    places: dict[Reference, list[int]] = {}
+    for place, reference in enumerate(references):
+        places.setdefault(reference, []).append(place)
+    if not places:
+        return  # hosts send no empty batch, and no store is asked to cope with one
     fault = ""
-    answers = _until_error(store, references, places)
+    answers = _until_error(store, tuple(places), places)
     try:
         for group in answers:
             good: list[tuple[int, Answer | ResolutionError]] = []
@@ -57,11 +61,11 @@ def ask_all(
                 except StoreFault as error:
                     fault = fault or str(error)
                     continue
-                place = places.pop(asked, None)
-                if place is None:
+                asked_at = places.pop(asked, None)
+                if asked_at is None:
                     fault = fault or "the store answered for what it was not asked, or twice"
                 else:
-                    good.append((place, checked))
+                    good += [(place, checked) for place in asked_at]
             if good:
                 yield good
     finally:
@@ -71,7 +75,7 @@ def ask_all(
 
 
 def _until_error(
-    store: TokenStore, references: Sequence[Reference], left: dict[Reference, int]
+    store: TokenStore, references: Sequence[Reference], left: Mapping[Reference, object]
 ) -> Generator[Sequence[object], None, None]:
     iterator: Iterator[Pair] = iter(())
     try:

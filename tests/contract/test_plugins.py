@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
 SIMPLE = """
 import os
-from injector.sdk import LookupStore, NotFound, serve
+from injector.sdk import Description, LookupStore, NotFound, serve
 
 VALUES = {"/a": "value of a", "/größe": "größe 値 🔑\\nline two", "/loud": "said aloud", "/empty": ""}
 
 class Simple(LookupStore):
+    def describe(self):
+        return Description(prefixes=("SIMPLE",), largest_batch=3, most_in_flight=4)
+
     def look_up(self, reference):
         if reference.path == "/echo":
             return reference.raw_metadata
+        if reference.path == "/binary":
+            return bytes(range(256))
         if reference.path == "/loud":
             print("x" * 10_000)
             os.system("echo from a child")
@@ -47,6 +52,8 @@ class TestSimpleStore(PluginContract):
         "/empty": "",
     }
     known_with_metadata = {("/echo", ECHOED): ECHOED, ("/echo", ""): ""}
+    known_bytes = {"/binary": bytes(range(256))}
+    prefix = "SIMPLE"
     missing = "/nope"
     noisy = "/loud"
 
@@ -60,6 +67,7 @@ class TestAwsParameterStore(PluginContract):
     known = {"/app/db": '{"password":"größe"}', "plain": "a plain value", "/app/v": "version two"}
     known_with_metadata = {("/app/v", "version=1"): "version one", ("/app/v", "version=2"): "version two"}
     missing = "/app/none"
+    prefix = "AWSPARAMSTR"
 
     @pytest.fixture
     def plugin_environment(self, ssm: Any, moto_server: str) -> dict[str, str]:
@@ -79,6 +87,8 @@ class TestBuiltPlugin(PluginContract):
 
     known = TestSimpleStore.known
     known_with_metadata = TestSimpleStore.known_with_metadata
+    known_bytes = TestSimpleStore.known_bytes
+    prefix = "SIMPLE"
     missing = "/nope"
     noisy = "/loud"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from injector.errors import (
     BackendUnavailable,
     CallTimeout,
     HandshakeFailed,
+    InvalidConfiguration,
+    PluginAnswerInvalid,
     PluginCrashed,
     PluginStartFailed,
     PluginStartTimeout,
@@ -22,6 +25,7 @@ from injector.errors import (
     Throttled,
     ValueNotFound,
 )
+from injector.sdk import Reference
 from injector.sdk.testing import FakeHost
 
 PLUGIN = """
@@ -83,8 +87,9 @@ def test_a_plugin_is_started_asked_and_ended(demo):
     assert (host.wait(0), host.was_killed, host.left_behind) == (0, False, ())
 
 
-def test_errors_are_the_leaves_that_the_plugin_meant(demo):
-    with FakeHost([demo]) as host:
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_errors_are_the_leaves_that_the_plugin_meant(demo, protocol):
+    with FakeHost([demo], protocols=(protocol,)) as host:
         with pytest.raises(ValueNotFound, match="nothing in größe") as missing:
             host.value("missing")
         assert missing.value.hint == "write it"
@@ -99,15 +104,94 @@ def test_errors_are_the_leaves_that_the_plugin_meant(demo):
             host.value("sleep:5", timeout=0.2)
 
 
-def test_outcomes_stand_in_the_order_of_the_questions(demo):
-    with FakeHost([demo]) as host:
+BATCHING = """
+import time
+from injector.sdk import (
+    Answer, Description, InvalidConfiguration, Lease, NotFound, RateLimit, Throttled, TokenStore, serve
+)
+
+class Batching(TokenStore):
+    batches = []
+
+    def describe(self):
+        schema = {"type": "object", "properties": {"key": {"type": "string", "writeOnly": True}}}
+        return Description(("DEMO",), "demo", "7", 2, 3, RateLimit(2.5, 4), schema)
+
+    def configure(self, connection, settings):
+        if settings.get("key") != "good":
+            raise InvalidConfiguration("key is wrong", hint="take another")
+
+    def resolve(self, references):
+        size = len(references)
+        for reference in reversed(references):
+            if reference.path == "/missing":
+                yield reference, NotFound("none", hint="write it")
+            elif reference.path == "/throttled":
+                yield reference, Throttled("slow down", retry_after=2.5)
+            elif reference.path == "/binary":
+                yield reference, Answer(bytes([255]), "3", 1.5, Lease("id", 60, True))
+            else:
+                yield reference, f"{reference.connection}{reference.path} of {size}"
+
+serve(Batching(), name="batching")
+"""
+
+
+def test_in_protocol_2_a_batch_brings_bytes_and_typed_errors_in_the_order_of_their_arrival(python_plugin):
+    with FakeHost([python_plugin(source=BATCHING)]) as host:
+        assert host.handshake.version == 2
+        arrived = host.resolve(["/a", "/binary", "/missing", "/throttled"])
+        assert [place for place, _ in arrived] == [3, 2, 1, 0]
+        throttled, missing, binary, text = (outcome for _, outcome in arrived)
+        assert (type(throttled), throttled.retry_after) == (Throttled, 2.5)
+        assert (type(missing), missing.message, missing.hint) == (ValueNotFound, "none", "write it")
+        assert (binary.value, binary.version, binary.ttl, binary.lease) == (b"\xff", "3", 1.5, ("id", 60.0, True))
+        assert text.value == b"/a of 4"
+        with pytest.raises(PluginAnswerInvalid, match="no UTF-8 text"):
+            host.value("/binary")
+
+
+def test_in_protocol_2_outcomes_are_asked_in_batches_as_described(python_plugin):
+    with FakeHost([python_plugin(source=BATCHING)]) as host:
+        asked = ["/a", "/a", "/b", "/c", Reference("/d", "", "other")]
+        assert host.outcomes(asked) == ["/a of 2", "/a of 2", "/b of 2", "/c of 1", "other/d of 1"]
+
+
+def test_in_protocol_2_a_plugin_describes_and_configures_itself(python_plugin):
+    with FakeHost([python_plugin(source=BATCHING)]) as host:
+        said = host.describe()
+        assert (said.prefixes, said.name, said.version) == (("DEMO",), "demo", "7")
+        assert (said.largest_batch, said.most_in_flight, said.rate_limit) == (2, 3, (2.5, 4))
+        assert json.loads(said.schema)["properties"]["key"]["writeOnly"]
+        assert not said.can_watch
+        host.configure("other", {"key": "good"})
+        with pytest.raises(InvalidConfiguration, match="key is wrong"):
+            host.configure("other", {"key": "bad"})
+
+
+def test_what_is_offered_is_what_is_spoken(demo):
+    with FakeHost([demo], protocols=(1,)) as host:
+        assert host.handshake.version == 1
+        assert host.outcomes(["/a", "missing"])[0] == "/a[]"
+        with pytest.raises(RuntimeError, match="speaks protocol 1"):
+            host.describe()
+    with FakeHost([demo], protocols=(2,)) as host:
+        assert (host.handshake.version, host.value("/a")) == (2, "/a[]")
+    with pytest.raises(ValueError, match="protocols"):
+        FakeHost([demo], protocols=(3,))
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_outcomes_stand_in_the_order_of_the_questions(demo, protocol):
+    with FakeHost([demo], protocols=(protocol,)) as host:
         first, error, last = host.outcomes(["sleep:0.3", "missing", ("/a", "b=c")])
     assert (first, last) == ("sleep:0.3[]", "/a[b=c]")
     assert isinstance(error, ResolutionError)
 
 
-def test_a_plugin_that_ends_in_a_call_has_crashed(demo):
-    with FakeHost([demo]) as host:
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_a_plugin_that_ends_in_a_call_has_crashed(demo, protocol):
+    with FakeHost([demo], protocols=(protocol,)) as host:
         with pytest.raises(PluginCrashed):
             host.value("exit")
         assert host.wait(1) == 3
@@ -167,7 +251,7 @@ def test_what_a_plugin_leaves_behind_is_told_and_removed(python_plugin):
             PluginStartFailed,
             "nobody",
         ),
-        ("print('1|9|unix|/s|grpc|')", HandshakeFailed, "protocol '9', and 1 was offered"),
+        ("print('1|9|unix|/s|grpc|')", HandshakeFailed, "protocol '9', and the host offers 1, 2"),
         ("print('1|1|unix|/s|grpc|abc')", HandshakeFailed, "certificate"),
         ("print('1|1|unix|/s|grpc||true')", HandshakeFailed, "multiplexing"),
     ],

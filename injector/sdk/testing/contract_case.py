@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from injector.sdk.testing.host import FakeHost
+from injector.sdk.testing.host import PROTOCOLS, FakeHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_TELLING = 6  # characters: shorter values are found in any log
 
 
 class PluginCase:
@@ -31,6 +33,12 @@ class PluginCase:
 
     known_with_metadata: ClassVar[Mapping[tuple[str, str], str]] = {}
     """(path, text between the brackets) and the value; empty for a plugin that knows no metadata."""
+
+    known_bytes: ClassVar[Mapping[str, bytes]] = {}
+    """Paths and values that are no text; asked for in protocol 2 only."""
+
+    prefix: ClassVar[str] = ""
+    """Its token prefix, in upper case; empty for a plugin that answers for any name."""
 
     noisy: ClassVar[str] = ""
     """A path of `known` whose answer makes the plugin print to standard output; empty when it never prints."""
@@ -61,12 +69,19 @@ class PluginCase:
     def start(
         self, plugin_command: Sequence[str], plugin_environment: Mapping[str, str]
     ) -> Iterator[Callable[..., FakeHost]]:
-        """`start(NAME="value")`: the plugin with further variables; ended after the test."""
+        """
+        `start(NAME="value")`: the plugin with further variables; ended after the test.
+
+        `protocols=(1,)` offers only that.
+        """
         hosts: list[FakeHost] = []
 
-        def start(**variables: str) -> FakeHost:
+        def start(*, protocols: Sequence[int] = PROTOCOLS, **variables: str) -> FakeHost:
             host = FakeHost(
-                plugin_command, environment={**plugin_environment, **variables}, start_timeout=self.start_within
+                plugin_command,
+                environment={**plugin_environment, **variables},
+                protocols=protocols,
+                start_timeout=self.start_within,
             )
             host.start()
             hosts.append(host)
@@ -78,5 +93,34 @@ class PluginCase:
 
     @pytest.fixture
     def host(self, start: Callable[..., FakeHost]) -> FakeHost:
-        """A host that has started the plugin."""
+        """A host that has started the plugin, in the highest protocol that it knows."""
         return start()
+
+    @pytest.fixture
+    def host1(self, start: Callable[..., FakeHost]) -> FakeHost:
+        """A host that knows protocol 1 only."""
+        return start(protocols=(1,))
+
+    @pytest.fixture
+    def host2(self, start: Callable[..., FakeHost]) -> FakeHost:
+        """A host that knows both protocols, of a plugin that does."""
+        host = start()
+        if host.handshake.version == 1:
+            pytest.skip("this plugin negotiates protocol 1 only")
+        return host
+
+    def _assert_well(self, host: FakeHost) -> None:
+        assert host.health() == "SERVING"
+        assert dict(zip(self.known, host.outcomes(self.known), strict=True)) == self.known
+
+    def _values_told(self, host: FakeHost) -> list[object]:
+        # What is asked for by a value that the closed plugin has logged or printed.
+        said = everything_said(host)
+        values = [*self.known.items(), *self.known_with_metadata.items()]
+        return [asked for asked, value in values if len(value) >= _TELLING and value in said]
+
+
+def everything_said(host: FakeHost) -> str:
+    """What the plugin logged and printed: the log as it came, and its strings without JSON's escapes."""
+    logged = "\n".join(f"{line.message} {' '.join(map(str, line.fields.values()))}" for line in host.log)
+    return f"{host.stderr}\n{logged}\n{host.stdout}\n{host.printed_errors}"

@@ -13,16 +13,17 @@ from injector.errors import HandshakeFailed, InjectorError, PluginStartFailed
 from injector.sdk.store import Reference
 from injector.sdk.testing.process import Handshake, LogLine, PluginProcess, host_environment, parse_log
 from injector.sdk.testing.protocol1 import Connection, outcome
+from injector.sdk.testing.protocol2 import Arrival, Described, Protocol2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
 Question: TypeAlias = str | tuple[str, str] | Reference
 """A path, a path with the text between the brackets, or both as the store gets them."""
 
-PROTOCOLS = (1,)
+PROTOCOLS = (1, 2)
 """What this host speaks, lowest first."""
 
 _HEALTH_TIMEOUT = 5.0  # seconds
@@ -37,6 +38,7 @@ class FakeHost:
     Args:
         command: program and arguments.
         environment: variables beside those of this process, which the plugin gets too, as from a Go host.
+        protocols: what is offered, lowest first; the plugin takes the highest that it knows.
         start_timeout: seconds for the handshake and the first health check.
         stop_grace: seconds between Shutdown and SIGKILL; go-plugin's are two.
     """
@@ -46,16 +48,21 @@ class FakeHost:
         command: Sequence[str | os.PathLike[str]],
         *,
         environment: Mapping[str, str] | None = None,
+        protocols: Sequence[int] = PROTOCOLS,
         start_timeout: float = 20.0,
         stop_grace: float = 2.0,
     ) -> None:
         self._command = [os.fspath(part) for part in command]
         self._environment = dict(environment or {})
+        if not protocols or not set(protocols) <= set(PROTOCOLS):
+            raise ValueError(f"protocols are one or more of {', '.join(map(str, PROTOCOLS))}")
+        self._protocols = tuple(protocols)
         self._start_timeout = start_timeout
         self._stop_grace = stop_grace
         self._base: Path | None = None
         self._process: PluginProcess | None = None
         self._connection: Connection | None = None
+        self._protocol2: Protocol2 | None = None
         self._handshake: Handshake | None = None
         self.was_killed = False
         """Set by `close`: the plugin did not end by itself in time."""
@@ -79,6 +86,7 @@ class FakeHost:
             PluginStartFailed: it cannot be executed, ended, or does not listen or serve.
             PluginStartTimeout: no handshake came in time.
             HandshakeFailed: its first line is no handshake that a Go host could use.
+            ResolutionError, PluginAnswerInvalid, PluginCrashed: it speaks protocol 2 and did not describe itself.
 
         Nothing is left of a plugin that did not start.
         """
@@ -86,7 +94,7 @@ class FakeHost:
         self._base = Path(tempfile.mkdtemp(prefix="fake-host-", dir=tempfile.gettempdir()))
         try:
             environment = host_environment(
-                os.environ, versions=PROTOCOLS, socket_base=str(self._base), extra=self._environment
+                os.environ, versions=self._protocols, socket_base=str(self._base), extra=self._environment
             )
             self._process = PluginProcess(self._command, environment)
             self._connect(self._process)
@@ -122,14 +130,50 @@ class FakeHost:
         return answer
 
     def outcomes(self, questions: Iterable[Question], *, timeout: float = 60.0) -> list[str | InjectorError]:
-        """All at the same time: for each question its value or its error, in the order of *questions*."""
+        """
+        All at the same time: for each question its value or its error, in the order of *questions*.
+
+        In protocol 2 equal questions are asked once, in batches as large as the plugin wants them.
+        """
         connection = self._connected()
         references = [as_reference(question) for question in questions]
+        if self._protocol2 is not None:
+            return self._protocol2.outcomes(references, timeout=timeout)
         calls = [connection.ask(reference, timeout=timeout) for reference in references]
         return [
             outcome(call, reference, is_alive=self._is_still_alive)
             for call, reference in zip(calls, references, strict=True)
         ]
+
+    def describe(self) -> Described:
+        """What the plugin said about itself at its start. Protocol 2 only, as all calls from here to `cancel`."""
+        return self._in_protocol2().description
+
+    def configure(self, connection: str, settings: Mapping[str, Any], *, timeout: float = 20.0) -> None:
+        """
+        Gives *connection* ("" is the ambient one) its settings: JSON's types.
+
+        Raises InvalidConfiguration when the plugin refuses them, another ResolutionError when it says so or fails.
+        """
+        self._in_protocol2().configure(connection, settings, timeout=timeout)
+
+    def resolve(self, questions: Iterable[Question], *, timeout: float = 60.0) -> list[Arrival]:
+        """
+        One batch, sent as it is, all of one connection: (place in *questions*, outcome) in the order of arrival.
+
+        An outcome is an `Answer` whose value is bytes, or an error that is not raised. A status that ends the call is
+        the outcome of every question without an answer; where all have one, or there is no question, it is raised.
+
+        Raises:
+            PluginAnswerInvalid: the plugin answered a question twice, one that was not asked, or left one out.
+            PluginCrashed: it ended, and no question was open.
+        """
+        return self._in_protocol2().resolve([as_reference(question) for question in questions], timeout=timeout)
+
+    def cancel(self, questions: Iterable[Question], *, after: int = 0, timeout: float = 60.0) -> None:
+        """Begins one batch, and gives it up when *after* messages of the plugin have come."""
+        references = [as_reference(question) for question in questions]
+        self._in_protocol2().cancel(references, after=after, timeout=timeout)
 
     def health(self, service: str = "plugin") -> str:
         """SERVING, NOT_SERVING, UNKNOWN; or the name of the gRPC status of the check, such as NOT_FOUND."""
@@ -205,7 +249,7 @@ class FakeHost:
         return self._connection.printed("STDERR") if self._connection else ""
 
     def _connect(self, process: PluginProcess) -> None:
-        handshake = process.handshake(self._start_timeout, versions=PROTOCOLS)
+        handshake = process.handshake(self._start_timeout, versions=self._protocols)
         if handshake.certificate:
             raise HandshakeFailed("the handshake brings a certificate, and TLS was not asked for")
         if handshake.multiplexing == "true":
@@ -215,6 +259,15 @@ class FakeHost:
         health = self.health()
         if health != "SERVING":
             raise PluginStartFailed(f"the plugin's health check says {health}, and hosts go on at SERVING only")
+        if handshake.version == 2:
+            channel = self._connection.channel
+            self._protocol2 = Protocol2(channel, timeout=self._start_timeout, is_alive=self._is_still_alive)
+
+    def _in_protocol2(self) -> Protocol2:
+        self._connected()
+        if self._protocol2 is None:
+            raise RuntimeError("the plugin speaks protocol 1, which has no such call")
+        return self._protocol2
 
     def _running(self) -> PluginProcess:
         if self._process is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from injector.errors import ResolutionError
-from injector.sdk.store import Reference
+from injector.sdk.store import Answer, Reference
 from injector.sdk.testing.host import as_reference
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def resolve_in_process(store: TokenStore, questions: Iterable[Question]) -> list
     called: under a host the first call may come before `prepare` has ended.
 
     AssertionError says how the store broke its contract: an answer that is no pair, an answer to another question, two
-    to the same, none, or a value that is neither str, bytes nor an error of `injector.sdk`.
+    to the same, none, or a value that is neither str, bytes, `Answer` nor an error of `injector.sdk`.
     """
     references = [as_reference(question) for question in questions]
     outcomes: dict[Reference, Outcome] = {}
@@ -49,7 +49,7 @@ def _checked(answer: object) -> tuple[Reference, Outcome]:
     assert len(answer) == 2, f"resolve() gave a tuple of {len(answer)} and not a pair (reference, outcome)"
     reference, outcome = answer
     assert isinstance(reference, Reference), "the first of the pair that resolve() gave is no Reference"
-    assert isinstance(outcome, str | bytes | ResolutionError), (
+    assert isinstance(outcome, str | bytes | Answer | ResolutionError), (
         f"the outcome of {reference} is an object of type {type(outcome).__qualname__}"
     )
     return reference, outcome

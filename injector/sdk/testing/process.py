@@ -191,7 +191,7 @@ def parse_handshake(line: str, *, versions: Sequence[int]) -> Handshake:
     if core != str(CORE_VERSION):
         problem = f"core protocol {core!r}, and hosts speak {CORE_VERSION}"
     elif version not in {str(known) for known in versions}:
-        problem = f"protocol {version!r}, and {', '.join(map(str, versions))} was offered"
+        problem = f"protocol {version!r}, and the host offers {', '.join(map(str, versions))}"
     elif network not in {"unix", "tcp"} or not address:
         problem = f"an address that is none: {network!r} {address!r}"
     elif kind != "grpc":

@@ -62,6 +62,11 @@ class Connection:
         self._reader = threading.Thread(target=self._collect, args=(self._stdio,), daemon=True)
         self._reader.start()
 
+    @property
+    def channel(self) -> Any:
+        """The gRPC channel, which takes and gives bytes."""
+        return self._channel
+
     def ask(self, reference: Reference, *, timeout: float) -> Any:
         """Begins a call; `outcome` gives its result."""
         from injector._proto.tokenstore.v1.token_store_pb2 import TokenValueRequest
@@ -80,7 +85,7 @@ class Connection:
         try:
             answer = self._channel.unary_unary("/grpc.health.v1.Health/Check")(request, timeout=timeout)
         except grpc.RpcError as error:
-            return str(_status(error)[0])
+            return str(status_of_call(error)[0])
         return HealthCheckResponse.ServingStatus.Name(HealthCheckResponse.FromString(answer).status)
 
     def shut_down(self, *, timeout: float) -> None:
@@ -148,7 +153,7 @@ def outcome(call: Any, reference: Reference, *, is_alive: Any) -> str | Injector
     except DecodeError:
         return PluginAnswerInvalid(f"the answer for {reference.path!r} is no TokenValueResponse with UTF-8 text")
     except grpc.RpcError as error:
-        code, details, trailers = _status(error)
+        code, details, trailers = status_of_call(error)
     if code == "UNAVAILABLE" and "injector-error-code" not in trailers and not is_alive():
         return PluginCrashed(f"the plugin ended while {reference.path!r} was asked for")
     return to_error(code, details, trailers)
@@ -180,6 +185,7 @@ def _leaf(code: str) -> type[ResolutionError] | None:
     return None
 
 
-def _status(error: Any) -> tuple[str, str, dict[str, str]]:
+def status_of_call(error: Any) -> tuple[str, str, dict[str, str]]:
+    """Of a grpc.RpcError: the code's name, the details, and the trailing metadata that is text."""
     trailers = {name: value for name, value in error.trailing_metadata() or () if isinstance(value, str)}
     return error.code().name, error.details() or "", trailers

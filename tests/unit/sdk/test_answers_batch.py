@@ -115,3 +115,16 @@ def test_a_store_that_says_nothing_is_at_fault():
 
 def test_an_answer_never_prints_its_value():
     assert "hunter2" not in repr(Answer("hunter2"))
+
+
+def test_equal_references_are_asked_for_once_and_each_has_the_answer():
+    class Once(TokenStore):
+        def resolve(self, references):
+            assert references == (A, B)
+            return [(reference, "x") for reference in references]
+
+    assert outcomes(Once(), A, B, A) == ([(0, b"x"), (2, b"x"), (1, b"x")], "")
+
+
+def test_an_empty_batch_is_none_of_the_stores_business():
+    assert outcomes(Saying(AssertionError("it was asked"))) == ([], "")

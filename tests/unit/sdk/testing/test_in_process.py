@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from injector.sdk import LookupStore, NotFound, Reference, Throttled, TokenStore
+from injector.sdk import Answer, LookupStore, NotFound, Reference, Throttled, TokenStore
 from injector.sdk.testing import resolve_in_process
 
 
@@ -68,3 +68,12 @@ def test_no_answer_and_two_answers_break_the_contract():
 def test_other_exceptions_pass_through():
     with pytest.raises(ZeroDivisionError):
         resolve_in_process(Given(ZeroDivisionError()), ["/a"])
+
+
+def test_a_value_with_its_version_is_an_outcome():
+    class Versioned(TokenStore):
+        def resolve(self, references):
+            return [(reference, Answer("x", version="7")) for reference in references]
+
+    (answer,) = resolve_in_process(Versioned(), ["/a"])
+    assert (answer.value, answer.version) == ("x", "7")

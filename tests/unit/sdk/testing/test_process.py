@@ -21,7 +21,7 @@ def test_a_handshake_is_read_with_and_without_its_last_field():
         ("hello", "no handshake but 'hello'"),
         ("1|1|unix|/s", "no handshake"),
         ("2|1|unix|/s|grpc|", "core protocol '2'"),
-        ("1|7|unix|/s|grpc|", "protocol '7', and 1 was offered"),
+        ("1|7|unix|/s|grpc|", "protocol '7', and the host offers 1"),
         ("1|x|unix|/s|grpc|", "protocol 'x'"),
         ("1|1|udp|/s|grpc|", "'udp'"),
         ("1|1|unix||grpc|", "an address that is none"),
