@@ -196,6 +196,7 @@ _HOST = """
 import asyncio, sys, threading
 from injector.process.child import spawn
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no warning of ours
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     child = await spawn(["/bin/sh", "-c", "echo $$; exec sleep 1000"], env={"PATH": "/usr/bin:/bin"})
     print(child.pid, flush=True)
