@@ -49,6 +49,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         pass_environment=plugins.pass_environment,
         file_root=settings.file_root,
         auto_mtls=plugins.auto_mtls,
+        auto_mtls_for=plugins.auto_mtls_for,
         multiplex=plugins.multiplex,
         min_port=plugins.min_port,
         max_port=plugins.max_port,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.goplugin.host import GoPluginBackend
     from injector.backends.goplugin.supervisor import PluginStatus, SupervisedPlugin
+    from injector.backends.goplugin.wiring import Wiring
     from injector.telemetry.logs import Log
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
@@ -34,7 +35,8 @@ class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
     that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run.
-    `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case. A plugin that
+    `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case, and
+    `auto_mtls_for` what goes before `auto_mtls` for a plugin, likewise. A plugin that
     crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`
     seconds whether it is well (None: never); the defaults are for a single run. The others are how plugins are
     reached, see `settings.schema.PluginSettings`.
@@ -45,6 +47,7 @@ class HostOptions(Struct, frozen=True):
     pass_environment: tuple[str, ...] = ()
     file_root: Path | None = None
     auto_mtls: AutoMtls = AutoMtls.PREFER
+    auto_mtls_for: Mapping[str, AutoMtls] = {}
     multiplex: bool = False
     min_port: int = 10_000
     max_port: int = 25_000
@@ -139,7 +142,6 @@ class Registry:
 
     async def _instance(self, candidate: Candidate) -> GoPluginBackend:
         from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
-        from injector.backends.goplugin.wiring import Wiring  # late: start-up
 
         return await GoPluginBackend.start(
             candidate,
@@ -148,9 +150,16 @@ class Registry:
             environment=self._environment,
             extra_variables=self._options.pass_environment,
             max_value_bytes=self._options.max_value_size,
-            wiring=Wiring(**{name: getattr(self._options, name) for name in Wiring.__struct_fields__}),
+            wiring=self._wiring(candidate),
             configuration=self._options.configuration.get(candidate.name),
         )
+
+    def _wiring(self, candidate: Candidate) -> Wiring:
+        from injector.backends.goplugin.wiring import Wiring  # late: start-up
+
+        options = self._options
+        asked = {name: getattr(options, name) for name in Wiring.__struct_fields__}
+        return Wiring(**asked | {"auto_mtls": options.auto_mtls_for.get(candidate.name, options.auto_mtls)})
 
     def _builtins(self) -> dict[str, Callable[[], Backend]]:
         def environment() -> Backend:

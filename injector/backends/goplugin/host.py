@@ -296,7 +296,7 @@ class GoPluginBackend:
     def _not_trusted(self, failure: TlsFailed) -> HandshakeFailed:
         return HandshakeFailed(
             f"{self.name} {failure}{self._process.last_words()}",
-            hint="if the plugin cannot do AutoMTLS, set plugins.autoMtls to off",
+            hint="if the plugin cannot do AutoMTLS, set plugins.autoMtlsFor to off for it",
         )
 
     async def _agree(self, version: int, channel: transport.PluginChannel) -> None:
