@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from injector.backends.contract import Answer, Outcome
     from injector.backends.discovery import Candidate
     from injector.backends.goplugin.handshake import Handshake
+    from injector.backends.goplugin.reattach import AttachedProcess
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
     from injector.wire.certificates import Identity
@@ -66,7 +67,7 @@ class GoPluginBackend:
 
     def __init__(
         self,
-        process: PluginProcess,
+        process: PluginProcess | AttachedProcess,
         directory: SocketDirectory,
         log: Log,
         *,
@@ -168,11 +169,7 @@ class GoPluginBackend:
             prefix=candidate.prefix,
             configuration=configuration,
         )
-        try:
-            await backend._get_ready(start_timeout)
-        except BaseException:
-            await backend.close()
-            raise
+        await backend.get_ready(start_timeout)
         return backend
 
     @property
@@ -240,11 +237,20 @@ class GoPluginBackend:
         Gives leases back and ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its
         process group.
 
-        May be called more than once. Never raises, and goes on to its end when the caller is cancelled.
+        One that was reattached goes on. May be called more than once. Never raises, and goes on to its end when the
+        caller is cancelled.
         """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
+
+    async def get_ready(self, start_timeout: float) -> None:
+        """Shakes hands and all that `start` does after it, once; a plugin that did not come so far is closed."""
+        try:
+            await self._get_ready(start_timeout)
+        except BaseException:
+            await self.close()
+            raise
 
     async def _get_ready(self, start_timeout: float) -> None:
         transport.preload()
@@ -421,7 +427,8 @@ class GoPluginBackend:
             if self._channel is not None and self._ready and self._process.child.exit_status is None:
                 if self._protocol2 is not None:
                     await self._protocol2.release()
-                await self._ask_to_end(self._channel)
+                if self._process.is_ours:
+                    await self._ask_to_end(self._channel)
         finally:
             self._directory.remove()
             try:
