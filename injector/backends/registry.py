@@ -156,9 +156,9 @@ class Registry:
         return plugin
 
     async def _instance(self, candidate: Candidate) -> GoPluginBackend:
-        from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
+        from injector.backends.goplugin.start import start_plugin  # late: start-up
 
-        return await GoPluginBackend.start(
+        return await start_plugin(
             candidate,
             log=self._log,
             start_timeout=self._options.start_timeout,

@@ -88,12 +88,12 @@ async def reattach(
     """
     The backend of a plugin that runs already. Its `close` drops the connection and nothing else.
 
-    Args: those of GoPluginBackend.start; *is_pinned* tells that a lock file has to vouch for plugins.
+    Args: those of start_plugin; *is_pinned* tells that a lock file has to vouch for plugins.
 
     Raises:
         PluginRefused: what is asked of plugins cannot be had from one that runs already.
         PluginNotFound: there is no such process, or nobody listens there.
-        PluginError: as GoPluginBackend.start.
+        PluginError: as start_plugin.
     """
     location = f"process {attachment.pid} at {attachment.address}"
     candidate = Candidate(prefix=prefix, kind=Kind.GOPLUGIN, location=location, argv=(), origin=REATTACH_VARIABLE)
