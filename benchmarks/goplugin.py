@@ -50,7 +50,7 @@ async def drive(program: str, auto_mtls: str, multiplex: str) -> None:
     """One run of our host, in a process of its own; prints its figures as JSON."""
     from injector.backends.discovery import Candidate, Kind
     from injector.backends.goplugin import transport
-    from injector.backends.goplugin.host import GoPluginBackend
+    from injector.backends.goplugin.start import start_plugin
     from injector.backends.goplugin.wiring import Wiring
     from injector.model.policy import AutoMtls
     from injector.model.references import Reference
@@ -63,7 +63,7 @@ async def drive(program: str, auto_mtls: str, multiplex: str) -> None:
     candidate = Candidate("BENCH", Kind.GOPLUGIN, program, (program,), "benchmark")
     wiring = Wiring(auto_mtls=AutoMtls(auto_mtls), multiplex=multiplex == "True")
     begun = time.perf_counter()
-    backend = await GoPluginBackend.start(candidate, log=Log(Level.OFF), start_timeout=30, wiring=wiring)
+    backend = await start_plugin(candidate, log=Log(Level.OFF), start_timeout=30, wiring=wiring)
 
     async def ask(number: int) -> None:
         async for _, outcome in backend.fetch([Reference("BENCH", f"/n/{number}")], timeout=30):

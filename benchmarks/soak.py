@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from benchmarks.processes import MIB
 from injector.backends.discovery import Candidate, Kind
 from injector.backends.goplugin.host import GoPluginBackend
+from injector.backends.goplugin.start import start_plugin
 from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin
 from injector.errors import PluginCrashed
 from injector.model.references import Reference, Value
@@ -98,7 +99,7 @@ class Soak:
         log = Log(Level.ERROR)
 
         async def start() -> GoPluginBackend:
-            return await GoPluginBackend.start(candidate, log=log, start_timeout=30, environment=environment)
+            return await start_plugin(candidate, log=log, start_timeout=30, environment=environment)
 
         # Every loss counts as the first: what is measured is the restart, not the pause before it.
         self.plugin = SupervisedPlugin(str(candidate), start, policy=RestartPolicy(healthy_after=0.0), log=log)

@@ -293,6 +293,7 @@ async def start_backend(one_loop: None, socket_base: Path) -> Any:
     import psutil
 
     from injector.backends.goplugin.host import GoPluginBackend
+    from injector.backends.goplugin.start import start_plugin
     from injector.telemetry.logs import Level, Log
 
     before = set(psutil.Process().children(recursive=True))
@@ -300,7 +301,7 @@ async def start_backend(one_loop: None, socket_base: Path) -> Any:
 
     async def start(candidate: Any, *, log: Log | None = None, start_timeout: float = 30, **options: Any) -> Any:
         own = {name: options.pop(name) for name in list(options) if name.isupper()}
-        backend = await GoPluginBackend.start(
+        backend = await start_plugin(
             candidate,
             log=log or Log(Level.OFF),
             start_timeout=start_timeout,

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
+from injector.settings.options import REATTACH_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from injector.app.rendering import RenderReport, RenderRequest
+    from injector.backends.goplugin.reattach import Attachment
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
 
@@ -39,6 +41,8 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
 
     With *lasting* it is for a process that renders again and again: plugins are restarted however often they crash,
     and are asked now and then whether they are well.
+
+    Raises SettingsError for a variable INJECTOR_PLUGIN_REATTACH that is of no use.
     """
     plugins = settings.plugins
     unless_lasting = HostOptions()
@@ -49,6 +53,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         pass_environment=plugins.pass_environment,
         file_root=settings.file_root,
         auto_mtls=plugins.auto_mtls,
+        auto_mtls_for=plugins.auto_mtls_for,
         multiplex=plugins.multiplex,
         min_port=plugins.min_port,
         max_port=plugins.max_port,
@@ -58,8 +63,18 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         most_restarts=None if lasting else unless_lasting.most_restarts,
         health_interval=plugins.health_interval if lasting else unless_lasting.health_interval,
         verification=verification(settings),
+        attachments=_attachments(environment),
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
+
+
+def _attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:
+    text = environment.get(REATTACH_VARIABLE)
+    if not text:
+        return {}
+    from injector.backends.goplugin.reattach import parse_attachments  # late: for plugin authors only
+
+    return parse_attachments(text)
 
 
 async def render_once(

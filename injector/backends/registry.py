@@ -8,6 +8,7 @@ plugin path and the installed packages have.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from injector.backends.contract import Backend
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.goplugin.host import GoPluginBackend
+    from injector.backends.goplugin.reattach import Attachment
     from injector.backends.goplugin.supervisor import PluginStatus, SupervisedPlugin
+    from injector.backends.goplugin.wiring import Wiring
     from injector.telemetry.logs import Log
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
@@ -33,8 +36,10 @@ BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
-    that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run.
-    `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case. A plugin that
+    that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run,
+    and `attachments` which plugins run already and are not started, by their names in lower case.
+    `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case, and
+    `auto_mtls_for` what goes before `auto_mtls` for a plugin, likewise. A plugin that
     crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`
     seconds whether it is well (None: never); the defaults are for a single run. The others are how plugins are
     reached, see `settings.schema.PluginSettings`.
@@ -45,6 +50,7 @@ class HostOptions(Struct, frozen=True):
     pass_environment: tuple[str, ...] = ()
     file_root: Path | None = None
     auto_mtls: AutoMtls = AutoMtls.PREFER
+    auto_mtls_for: Mapping[str, AutoMtls] = {}
     multiplex: bool = False
     min_port: int = 10_000
     max_port: int = 25_000
@@ -54,6 +60,7 @@ class HostOptions(Struct, frozen=True):
     most_restarts: int | None = 3
     health_interval: float | None = None
     verification: Verification = Verification()
+    attachments: Mapping[str, Attachment] = {}
 
 
 class Registry:
@@ -82,7 +89,9 @@ class Registry:
         *candidates* are the words that stand before a separator in the templates. Asking the installed packages is
         dear, so it is done only when one of the words is not explained by what is known without.
         """
-        known = BUILTIN_PREFIXES | discovery.prefixes(self._search)
+        known = (
+            BUILTIN_PREFIXES | discovery.prefixes(self._search) | {name.upper() for name in self._options.attachments}
+        )
         if all(word.endswith(tuple(known)) for word in candidates):
             return known
         return known | discovery.distribution_prefixes()
@@ -123,12 +132,21 @@ class Registry:
         builtin = self._builtins().get(prefix)
         if builtin is not None:
             return builtin()
-        candidate = discovery.find(self._search, prefix)
-        candidate = self._options.verification.admit(candidate, self._search.platform)
         from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin  # late: start-up
 
-        policy = RestartPolicy(most_restarts=self._options.most_restarts, health_interval=self._options.health_interval)
-        plugin = SupervisedPlugin(str(candidate), lambda: self._instance(candidate), policy=policy, log=self._log)
+        attachment = self._options.attachments.get(prefix.lower())
+        policy = RestartPolicy(
+            most_restarts=self._options.most_restarts,
+            # A plugin that stands at a breakpoint is well.
+            health_interval=self._options.health_interval if attachment is None else None,
+        )
+        if attachment is not None:
+            name, start = f"plugin {prefix.lower()}", partial(self._reattached, prefix, attachment)
+        else:
+            candidate = discovery.find(self._search, prefix)
+            candidate = self._options.verification.admit(candidate, self._search.platform)
+            name, start = str(candidate), partial(self._instance, candidate)
+        plugin = SupervisedPlugin(name, start, policy=policy, log=self._log)
         try:
             await plugin.ready()
         except BaseException:
@@ -138,19 +156,40 @@ class Registry:
         return plugin
 
     async def _instance(self, candidate: Candidate) -> GoPluginBackend:
-        from injector.backends.goplugin.host import GoPluginBackend  # late: start-up
-        from injector.backends.goplugin.wiring import Wiring  # late: start-up
+        from injector.backends.goplugin.start import start_plugin  # late: start-up
 
-        return await GoPluginBackend.start(
+        return await start_plugin(
             candidate,
             log=self._log,
             start_timeout=self._options.start_timeout,
             environment=self._environment,
             extra_variables=self._options.pass_environment,
             max_value_bytes=self._options.max_value_size,
-            wiring=Wiring(**{name: getattr(self._options, name) for name in Wiring.__struct_fields__}),
+            wiring=self._wiring(candidate.name),
             configuration=self._options.configuration.get(candidate.name),
         )
+
+    async def _reattached(self, prefix: str, attachment: Attachment) -> GoPluginBackend:
+        from injector.backends.goplugin.reattach import reattach  # late: start-up
+
+        return await reattach(
+            attachment,
+            prefix=prefix,
+            log=self._log,
+            start_timeout=self._options.start_timeout,
+            environment=self._environment,
+            max_value_bytes=self._options.max_value_size,
+            wiring=self._wiring(prefix.lower()),
+            is_pinned=self._options.verification.is_demanded,
+            configuration=self._options.configuration.get(prefix.lower()),
+        )
+
+    def _wiring(self, name: str) -> Wiring:
+        from injector.backends.goplugin.wiring import Wiring  # late: start-up
+
+        options = self._options
+        asked = {field: getattr(options, field) for field in Wiring.__struct_fields__}
+        return Wiring(**asked | {"auto_mtls": options.auto_mtls_for.get(name, options.auto_mtls)})
 
     def _builtins(self) -> dict[str, Callable[[], Backend]]:
         def environment() -> Backend:

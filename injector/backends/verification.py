@@ -52,6 +52,11 @@ class Verification(Struct, frozen=True):
             return cls(verify, cwd / lock_file, (cwd / lock_file,))
         return cls(verify, default if _is_there(default) else None, (default,))
 
+    @property
+    def is_demanded(self) -> bool:
+        """Whether a plugin's file has to be in a lock file to be run."""
+        return self.verify is Verify.REQUIRED or (self.verify is Verify.LOCKED and self.lock_file is not None)
+
     def admit(self, candidate: Candidate, platform: Platform) -> Candidate:
         """
         The candidate with the pin that its start is held to; as it is when nothing has to be verified.
@@ -63,9 +68,7 @@ class Verification(Struct, frozen=True):
             PluginLockNotFound: there is no lock file, and one is required or was named.
             PluginLockInvalid: the lock file is of no use.
         """
-        if self.verify is Verify.OFF or candidate.kind is Kind.DISTRIBUTION:
-            return candidate
-        if self.lock_file is None and self.verify is Verify.LOCKED:
+        if not self.is_demanded or candidate.kind is Kind.DISTRIBUTION:
             return candidate
         pin = self._read().get(candidate.name, lock_platform(candidate.kind, platform))
         if pin is None:

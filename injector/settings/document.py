@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from injector.errors import InjectorError, Place, SettingsError, SettingsNotFound, UnknownSetting
+from injector.settings.kinds import AUTO_MTLS
 from injector.settings.options import OPTIONS, OVERRIDES, camel
 from injector.settings.schema import API_VERSION, KIND, FileOverride
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from yaml.events import Event
     from yaml.nodes import Node
 
+    from injector.model.policy import AutoMtls
     from injector.settings.kinds import Kind
 
 _LARGEST: Final = 1024 * 1024  # bytes; a settings file is written by hand
@@ -62,8 +64,9 @@ def read_document(path: Path) -> SettingsDocument:
     return document
 
 
-# The one setting without a kind: what stands below it is the plugin's.
+# Mappings by the names of plugins, in the file only. What stands below the first is the plugin's.
 _CONFIGURATION: Final = "plugins.configuration"
+_AUTO_MTLS_FOR: Final = "plugins.autoMtlsFor"
 
 _HEADER_HINT: Final = f"a settings file starts with 'apiVersion: {API_VERSION}' and 'kind: {KIND}'"
 
@@ -137,7 +140,11 @@ class _Walk:
         entries = self._mapping(root, "", known)
         self._header(root, entries)
         for key in nested & entries.keys():
-            inner = {name.partition(".")[2] for name in (*options, _CONFIGURATION) if name.startswith(key + ".")}
+            inner = {
+                name.partition(".")[2]
+                for name in (*options, _CONFIGURATION, _AUTO_MTLS_FOR)
+                if name.startswith(key + ".")
+            }
             for name, node in self._mapping(entries[key], key, inner).items():
                 entries[f"{key}.{name}"] = node
         for key, option in options.items():
@@ -145,6 +152,8 @@ class _Walk:
                 self._value(entries[key], key, option.kind, _put(self._document.values, option.field))
         if _CONFIGURATION in entries:
             self._document.values[_CONFIGURATION] = self._configuration(entries[_CONFIGURATION])
+        if _AUTO_MTLS_FOR in entries:
+            self._document.values["plugins.auto_mtls_for"] = self._auto_mtls_for(entries[_AUTO_MTLS_FOR])
         if "files" in entries:
             self._document.files = tuple(self._overrides(entries["files"]))
 
@@ -176,6 +185,14 @@ class _Walk:
         free_form = FreeForm(self._problem)
         plugins = free_form.mapping(root, _CONFIGURATION)
         return {name.lower(): free_form.values(node, f"{_CONFIGURATION}.{name}") for name, node in plugins.items()}
+
+    def _auto_mtls_for(self, root: Node) -> dict[str, AutoMtls]:
+        from injector.settings.freeform import FreeForm  # late: start-up; hardly any file has it
+
+        modes: dict[str, AutoMtls] = {}
+        for name, node in FreeForm(self._problem).mapping(root, _AUTO_MTLS_FOR).items():
+            self._value(node, f"{_AUTO_MTLS_FOR}.{name}", AUTO_MTLS, _put(modes, name.lower()))
+        return modes
 
     def _value(self, node: Node, key: str, kind: Kind, put: Callable[[Any], None]) -> None:
         if _type(node) == "null":

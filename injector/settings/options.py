@@ -81,5 +81,8 @@ OVERRIDES = {
 }
 """The fields of an entry of `files`."""
 
-OTHER_VARIABLES = frozenset({"INJECTOR_CONFIG", "INJECTOR_FORMAT"})
-"""Variables that the command line reads itself: the settings file's path, and the form of what it prints."""
+REATTACH_VARIABLE = "INJECTOR_PLUGIN_REATTACH"
+"""Plugins that somebody started by hand: see `backends.goplugin.reattach`."""
+
+OTHER_VARIABLES = frozenset({"INJECTOR_CONFIG", "INJECTOR_FORMAT", REATTACH_VARIABLE})
+"""Variables that are no settings: the settings file's path, the form of what is printed, and plugins to reattach."""

@@ -32,10 +32,11 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     plugin whether it is well, and a single render never does. `pass_environment` names the variables that a plugin
     gets beside the usual ones; `max_value_size` is in bytes. `configuration` has what a plugin is given at its start,
     by its name in lower case: JSON's types, whose meaning is the plugin's own. It is written in the file only.
-    `auto_mtls` and `multiplex` are asked of every plugin; plugins on TCP listen between `min_port` and `max_port`;
-    sockets lie below `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it
-    is set. `lock_file` is the one to hold plugins to, when it was named or lies beside the settings file; `verify`
-    says whether they are.
+    `auto_mtls` and `multiplex` are asked of every plugin; `auto_mtls_for` has other modes for some, by their names in
+    lower case, and is written in the file only. Plugins on TCP listen between `min_port` and `max_port`; sockets lie
+    below `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it is set.
+    `lock_file` is the one to hold plugins to, when it was named or lies beside the settings file; `verify` says whether
+    they are.
     """
 
     start_timeout: float = 30.0
@@ -44,6 +45,7 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass_environment: tuple[str, ...] = ()
     max_value_size: int = 16 * 1024 * 1024
     auto_mtls: AutoMtls = AutoMtls.PREFER
+    auto_mtls_for: Mapping[str, AutoMtls] = {}
     multiplex: bool = False
     min_port: int = 10_000
     max_port: int = 25_000

@@ -16,9 +16,11 @@ import psutil
 import pytest
 
 from injector import errors
+from injector.app import build
 from injector.backends.goplugin.wiring import Wiring
 from injector.model.policy import AutoMtls
 from injector.model.references import Reference, Value
+from injector.settings.schema import PluginSettings, Settings
 from injector.telemetry.logs import Level, Log
 from injector.wire import certificates
 from injector.wire.certificates import Identity
@@ -387,3 +389,19 @@ time.sleep(1000)
 """
     error = await refused(start_backend, install("foreign", script), wiring)
     assert "a process of the user 65534" in error.message
+
+
+@pytest.mark.go
+async def test_a_mode_for_one_plugin_goes_before_that_for_all(one_loop, install, faultplugin, socket_base) -> None:
+    plugin_path = Path(install("fault", faultplugin).location).parents[1]
+    install("other", faultplugin)
+    asked = PluginSettings(auto_mtls=AutoMtls.REQUIRE, auto_mtls_for={"fault": AutoMtls.OFF})
+    settings = Settings(plugin_path=(plugin_path,), plugins=asked)
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(socket_base)}
+    registry = build.registry(settings, environment, Log(Level.OFF))
+    try:
+        without, with_tls = [json.loads(await value(await registry.open(name), "env")) for name in ("FAULT", "OTHER")]
+    finally:
+        await registry.close()
+    assert "PLUGIN_CLIENT_CERT" not in without
+    assert with_tls["PLUGIN_CLIENT_CERT"].startswith("-----BEGIN CERTIFICATE-----")

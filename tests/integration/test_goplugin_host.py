@@ -279,14 +279,14 @@ async def test_no_descriptor_is_left(start_backend, install, faultplugin, descri
 _HOST = """
 import asyncio, os, sys
 from injector.backends.discovery import Candidate, Kind
-from injector.backends.goplugin.host import GoPluginBackend
+from injector.backends.goplugin.start import start_plugin
 from injector.model.references import Reference
 from injector.telemetry.logs import Level, Log
 
 async def main():
     candidate = Candidate("FAULT", Kind.GOPLUGIN, sys.argv[1], (sys.argv[1],), "test")
     options = {"log": Log(Level.WARNING), "start_timeout": 30, "extra_variables": ("FAULT_*",)}
-    backends = [await GoPluginBackend.start(candidate, **options) for _ in range(2)]
+    backends = [await start_plugin(candidate, **options) for _ in range(2)]
     for backend in backends:
         async for _, outcome in backend.fetch([Reference("FAULT", "a")], timeout=10):
             assert outcome.data.reveal() == b"a->", outcome

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from injector.backends.contract import Limits
 from injector.backends.goplugin import transport
-from injector.backends.goplugin.environment import plugin_environment
-from injector.backends.goplugin.launch import PluginProcess
 from injector.backends.goplugin.link import Link, NotListening
 from injector.backends.goplugin.protocol2 import VERSION as PROTOCOL_2
 from injector.backends.goplugin.protocol2 import Protocol2
-from injector.backends.goplugin.socket_directory import SocketDirectory
 from injector.backends.goplugin.status import to_error
 from injector.backends.goplugin.wiring import DEFAULT, Wiring, refusal
 from injector.errors import (
@@ -31,25 +27,23 @@ from injector.errors import (
     PluginStartFailed,
     PluginStartTimeout,
 )
-from injector.model.policy import AutoMtls
 from injector.model.references import Value
 from injector.model.secret import Secret
 from injector.telemetry.logs import Level
-from injector.wire.certificates import self_signed
 from injector.wire.tls import PeerWentAway, TlsFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 
     from injector.backends.contract import Answer, Outcome
-    from injector.backends.discovery import Candidate
     from injector.backends.goplugin.handshake import Handshake
+    from injector.backends.goplugin.launch import PluginProcess
+    from injector.backends.goplugin.reattach import AttachedProcess
+    from injector.backends.goplugin.socket_directory import SocketDirectory
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
     from injector.wire.certificates import Identity
 
-_VERSIONS = (1, 2)
-_MIB = 1024 * 1024
 _BEFORE_READY = "before its first answer"
 _LIMITS = Limits(largest_batch=1, most_in_flight=64)
 
@@ -58,7 +52,7 @@ _T = TypeVar("_T")
 
 class GoPluginBackend:
     """
-    A running plugin. Made by `start`; give it back with `close`.
+    A running plugin. Made by `start_plugin` or `reattach`; give it back with `close`.
 
     Implements `backends.contract.Backend`. A reference's path is sent as the token exactly as it is, its metadata as
     the same text in UTF-8.
@@ -66,7 +60,7 @@ class GoPluginBackend:
 
     def __init__(
         self,
-        process: PluginProcess,
+        process: PluginProcess | AttachedProcess,
         directory: SocketDirectory,
         log: Log,
         *,
@@ -92,88 +86,6 @@ class GoPluginBackend:
         self._output: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._ready = False
-
-    @classmethod
-    async def start(
-        cls,
-        candidate: Candidate,
-        *,
-        log: Log,
-        start_timeout: float,
-        stop_grace: float = 2.0,
-        environment: Mapping[str, str] | None = None,
-        extra_variables: Sequence[str] = (),
-        max_value_bytes: int = 16 * _MIB,
-        wiring: Wiring = DEFAULT,
-        configuration: Mapping[str, Any] | None = None,
-        versions: Collection[int] = _VERSIONS,
-    ) -> GoPluginBackend:
-        """
-        Starts the program, shakes hands, connects and asks whether it is well.
-
-        Args:
-            candidate: what discovery found.
-            log: where the plugin's own lines go; its redactor cleans what errors quote of them.
-            start_timeout: seconds for all of it.
-            stop_grace: seconds that `close` gives the plugin to end by itself.
-            environment: our environment, of which the plugin gets an allow-listed part; os.environ by default.
-            extra_variables: further variables that the plugin gets, by name or as `NAME_*`.
-            max_value_bytes: the largest value that is accepted.
-            wiring: what is asked of the connection.
-            configuration: settings of the ambient connection, as JSON's types; needs protocol 2.
-            versions: the protocol versions that are offered to it.
-
-        Raises:
-            InvalidConfiguration: the plugin refuses *configuration*, or speaks protocol 1 and cannot take any.
-            PluginError: it does not answer for this prefix.
-            PluginRefused: the candidate was refused by discovery.
-            PluginStartFailed: it cannot be executed, or ended, or does not listen where it said.
-            PluginStartTimeout: it did not get so far in time.
-            HandshakeFailed: it speaks something else, has no TLS or multiplexing although it must, or is not the one
-                of its handshake.
-            PluginError: another user's process listens on its socket.
-
-        Nothing is left of a plugin that did not start. On Linux the plugin dies with the calling thread.
-        """
-        if candidate.refusal is not None:
-            raise candidate.refusal
-        inherited = os.environ if environment is None else environment
-        identity = None if wiring.auto_mtls is AutoMtls.OFF else self_signed()
-        directory = SocketDirectory.create(inherited, base=wiring.socket_directory, group=wiring.socket_group)
-        try:
-            process = await PluginProcess.launch(
-                candidate,
-                environment=plugin_environment(
-                    inherited,
-                    socket_directory=directory.path,
-                    versions=versions,
-                    extra=extra_variables,
-                    wiring=wiring,
-                    client_certificate=identity.pem if identity is not None else "",
-                ),
-                log=log,
-                versions=versions,
-            )
-        except BaseException:
-            directory.remove()
-            raise
-        backend = cls(
-            process,
-            directory,
-            log,
-            stop_grace=stop_grace,
-            max_value_bytes=max_value_bytes,
-            wiring=wiring,
-            identity=identity,
-            prefix=candidate.prefix,
-            configuration=configuration,
-        )
-        try:
-            await backend._get_ready(start_timeout)
-        except BaseException:
-            await backend.close()
-            raise
-        return backend
 
     @property
     def name(self) -> str:
@@ -240,11 +152,20 @@ class GoPluginBackend:
         Gives leases back and ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its
         process group.
 
-        May be called more than once. Never raises, and goes on to its end when the caller is cancelled.
+        One that was reattached goes on. May be called more than once. Never raises, and goes on to its end when the
+        caller is cancelled.
         """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
+
+    async def get_ready(self, start_timeout: float) -> None:
+        """Shakes hands, connects, asks whether it is well and configures it, once. Closed when that fails."""
+        try:
+            await self._get_ready(start_timeout)
+        except BaseException:
+            await self.close()
+            raise
 
     async def _get_ready(self, start_timeout: float) -> None:
         transport.preload()
@@ -296,7 +217,7 @@ class GoPluginBackend:
     def _not_trusted(self, failure: TlsFailed) -> HandshakeFailed:
         return HandshakeFailed(
             f"{self.name} {failure}{self._process.last_words()}",
-            hint="if the plugin cannot do AutoMTLS, set plugins.autoMtls to off",
+            hint="if the plugin cannot do AutoMTLS, set plugins.autoMtlsFor to off for it",
         )
 
     async def _agree(self, version: int, channel: transport.PluginChannel) -> None:
@@ -421,7 +342,8 @@ class GoPluginBackend:
             if self._channel is not None and self._ready and self._process.child.exit_status is None:
                 if self._protocol2 is not None:
                     await self._protocol2.release()
-                await self._ask_to_end(self._channel)
+                if self._process.is_ours:
+                    await self._ask_to_end(self._channel)
         finally:
             self._directory.remove()
             try:

@@ -37,6 +37,8 @@ _PAUSE_AFTER = 256 * 1024  # bytes of output in a row, after which other tasks h
 class PluginProcess:
     """A started plugin program. `handshake` gives its handshake; `stop` ends it."""
 
+    is_ours = True
+
     def __init__(self, name: str, child: ChildProcess, log: Log, plugin: str, versions: Collection[int]) -> None:
         self.name = name
         self.child = child

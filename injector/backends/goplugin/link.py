@@ -70,7 +70,7 @@ class Link:
             PluginError: another user's process listens there.
         """
         session = self._tls_session()
-        sock = await self._connect()
+        sock = await _connect(self._handshake)
         try:
             check_peer(sock, expected_pid=expected_pid, name=name, log=log)
             if session is None and not self._multiplex:
@@ -97,27 +97,6 @@ class Link:
             self._wire.abort()
             if self._remote is not None:
                 await asyncio.wait((self._remote.closed,), timeout=1)
-
-    async def _connect(self) -> socket.socket:
-        handshake, loop = self._handshake, asyncio.get_running_loop()
-        address: Any = handshake.address
-        family = socket.AF_UNIX
-        if handshake.network == "tcp":
-            host, _, port = handshake.address.rpartition(":")
-            address = (host.removeprefix("[").removesuffix("]"), int(port))
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        # The protocol is named, or asyncio does not switch Nagle's algorithm off.
-        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP if handshake.network == "tcp" else 0)
-        try:
-            sock.settimeout(0)
-            await loop.sock_connect(sock, address)
-        except OSError:
-            sock.close()
-            raise NotListening from None
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     def _tls_session(self) -> TlsSession | None:
         certificate = self._handshake.certificate
@@ -162,6 +141,33 @@ class Link:
             self._listener = None
             with contextlib.suppress(OSError):
                 self._path.unlink()
+
+
+async def probe(handshake: Handshake) -> None:
+    """Raises NotListening when nobody listens there."""
+    (await _connect(handshake)).close()
+
+
+async def _connect(handshake: Handshake) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    address: Any = handshake.address
+    family = socket.AF_UNIX
+    if handshake.network == "tcp":
+        host, _, port = handshake.address.rpartition(":")
+        address = (host.removeprefix("[").removesuffix("]"), int(port))
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    # The protocol is named, or asyncio does not switch Nagle's algorithm off.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP if handshake.network == "tcp" else 0)
+    try:
+        sock.settimeout(0)
+        await loop.sock_connect(sock, address)
+    except OSError:
+        sock.close()
+        raise NotListening from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def direct_target(handshake: Handshake) -> str:

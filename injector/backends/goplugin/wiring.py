@@ -42,7 +42,7 @@ def refusal(handshake: Handshake, wiring: Wiring) -> tuple[str, str] | None:
     if handshake.certificate is None and wiring.auto_mtls is AutoMtls.REQUIRE:
         return (
             "it brings no certificate, and AutoMTLS is required",
-            "set plugins.autoMtls to prefer if this plugin may be reached in clear",
+            "set plugins.autoMtlsFor to prefer for it if it may be reached in clear",
         )
     if wiring.multiplex and not handshake.multiplex:
         return (
