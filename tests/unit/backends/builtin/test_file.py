@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from injector.backends.builtin.file import FileBackend
-from injector.errors import AccessDenied, CallTimeout, InvalidReference, ValueNotFound
+from injector.errors import AccessDenied, BackendUnavailable, CallTimeout, InvalidReference, ValueNotFound
 from injector.model.references import DocumentFormat, Reference, Value
 
 
@@ -225,7 +225,8 @@ async def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(root):
     finally:
         stop.set()
         flipping.join()
-    assert seen <= {b"inside", ValueNotFound, AccessDenied, InvalidReference}
+    # A name that changes at every look is "try again", too: what counts is that nothing outside is ever read.
+    assert seen <= {b"inside", ValueNotFound, AccessDenied, InvalidReference, BackendUnavailable}
     assert b"inside" in seen
 
 
