@@ -99,7 +99,7 @@ def build(
     data = archive({**files, **compiled.files}, first_line=shebang)
     path = output or Path(f"{plugin.prefix}-{go_platform()}")
     _write(path, data)
-    needs = ["grpcio", f"protobuf>={protobuf}"]
+    needs = ["grpcio", f"protobuf>={protobuf}", "cryptography"]
     if requirement is None:
         needs += plugin.dependencies
     return BuiltPlugin(
