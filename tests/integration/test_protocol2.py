@@ -253,11 +253,10 @@ async def test_an_exception_of_the_author_is_told_by_its_type_only(start_backend
 
 
 async def test_a_crash_says_so_for_what_was_open_and_later_calls_are_refused(demo) -> None:
-    assert await ask(demo, "/a", "crash", "/b") == {
-        "/a": "value of /a",
-        "crash": "plugin-crashed",
-        "/b": "plugin-crashed",
-    }
+    answers = await ask(demo, "/a", "crash", "/b")
+    # What was answered just before may have left the dying process, or not.
+    assert answers.pop("/a") in {"value of /a", "plugin-crashed"}
+    assert answers == {"crash": "plugin-crashed", "/b": "plugin-crashed"}
     assert await ask(demo, "/c") == {"/c": "plugin-crashed"}
 
 

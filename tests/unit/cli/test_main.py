@@ -39,9 +39,9 @@ def test_a_misspelt_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]
 
 def test_version_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["version", "--format", "json"]) == 0
-    from injector.backends.goplugin import host
+    from injector.backends.goplugin import start
 
-    assert json.loads(capsys.readouterr().out)["pluginProtocols"] == list(host._VERSIONS)
+    assert json.loads(capsys.readouterr().out)["pluginProtocols"] == list(start._VERSIONS)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
