@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processes import MIB
+from benchmarks.processes import MIB, go_toolchain
 from benchmarks.render import ROOT, build
 
 RUNS = 5
@@ -132,9 +131,7 @@ def end_of(pid: int) -> None:
 
 
 def main() -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise SystemExit("the goplugin benchmark needs the Go toolchain")
+    go = go_toolchain()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         build(go, ROOT / "examples" / "plugins" / "go", "./cmd/demostore", work / "demostore")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processes import MIB, median, run
+from benchmarks.processes import MIB, go_toolchain, median, run
 from benchmarks.render import ROOT, build, go_arch
 from benchmarks.startup import INJECTOR
 from injector.backends.executables import this_platform
@@ -83,9 +82,7 @@ def renders(work: Path) -> None:
 
 
 def main() -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise SystemExit("needs the Go toolchain")
+    go = go_toolchain()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         path = work / ".configmanager" / "plugins" / "demostore" / f"demostore-linux-{go_arch()}"

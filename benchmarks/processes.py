@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import threading
@@ -72,3 +73,11 @@ def _peak(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def go_toolchain(*, otherwise: str = "") -> str:
+    """The `go` command; ends the benchmark when there is none. *otherwise* says what would do instead."""
+    go = shutil.which("go")
+    if go is None:
+        raise SystemExit(f"needs the Go toolchain{otherwise}")
+    return go

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.processes import MIB, median, run
+from benchmarks.processes import MIB, go_toolchain, median, run
 
 ROOT = Path(__file__).resolve().parent.parent
 INJECTOR = Path(sys.executable).with_name("injector")
@@ -33,9 +32,7 @@ def go_arch() -> str:
 
 
 def main() -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise SystemExit("the render benchmark needs the Go toolchain")
+    go = go_toolchain()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         plugin = work / "plugins" / "demostore" / f"demostore-linux-{go_arch()}"

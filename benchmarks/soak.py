@@ -17,7 +17,6 @@ import asyncio
 import gc
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import MIB
+from benchmarks.processes import MIB, go_toolchain
 from injector.backends.discovery import Candidate, Kind
 from injector.backends.goplugin.host import GoPluginBackend
 from injector.backends.goplugin.start import start_plugin
@@ -206,9 +205,7 @@ def main() -> int:
         if given.plugin is None:
             from benchmarks.render import build
 
-            go = shutil.which("go")
-            if go is None:
-                raise SystemExit("needs the Go toolchain, or --plugin FILE")
+            go = go_toolchain(otherwise=", or --plugin FILE")
             build(go, ROOT / "examples" / "plugins" / "go", "./cmd/demostore", program)
         try:
             problems = asyncio.run(soak(program, folder, given.calls, given.restarts))
