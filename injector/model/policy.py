@@ -1,4 +1,4 @@
-"""What a run does when a store has no such value or key, which plugins it trusts, and how it reaches them."""
+"""What a run does when a value is not to be had, how it writes files, which plugins it trusts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,30 @@ class MissingPolicy(Struct, frozen=True):
 
     on_missing: OnMissing = OnMissing.FAIL
     default: str = ""
+
+
+class OnError(StrEnum):
+    """
+    What becomes of a file whose refresh fails (time-out, throttled, denied, plugin down).
+
+    keep: the last good file stays, marked stale · fail: it stays, too, and the process is not ready.
+    """
+
+    KEEP = "keep"
+    FAIL = "fail"
+
+
+class WriteMode(StrEnum):
+    """
+    How a file gets to its place.
+
+    rename: a new file takes its name, readers see the old one or the new one · in-place: the file is overwritten, for
+    single files that are mounts of their own · set: all files of the output directory are switched at once.
+    """
+
+    RENAME = "rename"
+    IN_PLACE = "in-place"
+    SET = "set"
 
 
 class AutoMtls(StrEnum):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, OnMissing, Verify
+from injector.model.policy import AutoMtls, OnError, OnMissing, Verify, WriteMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,7 @@ _POWERS = {letter: power for power, letter in enumerate("KMGTPE", start=1)}
 _LARGEST = 2**31 - 1  # gRPC counts message sizes in 32 bits
 
 _MODE = re.compile(r"(?:0o)?([0-7]{1,12})")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{0,253}):([0-9]{1,5})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_CALLS = 10_000
 _HIGHEST_PORT = 65_535
@@ -71,6 +72,18 @@ def duration(text: str) -> float:
     if not 0 < seconds <= _LONGEST:
         raise ValueError
     return float(seconds)
+
+
+def _duration_or_off(text: str) -> float | None:
+    return None if text.lower() in _FALSE - {"0"} else duration(text)
+
+
+def _address(text: str) -> str:
+    """`host:port`, `[::1]:port` or `:port`; port 0 takes a free one."""
+    match = _ADDRESS.fullmatch(text)
+    if not match or int(match[2]) > _HIGHEST_PORT:
+        raise ValueError
+    return text
 
 
 def size(text: str) -> int:
@@ -173,7 +186,11 @@ MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMB
 COUNT = Kind(f"a whole number from 1 to {_MOST_CALLS}", _count, tags=frozenset({"int"}))
 PORT = Kind(f"a port number from 1 to {_HIGHEST_PORT}", _port, tags=frozenset({"int"}))
 AUTO_MTLS = Kind("one of require, prefer, off", AutoMtls, tags=frozenset({"str", "bool"}))
-GROUP = Kind("a group's name or number", _not_empty, tags=frozenset({"str", "int"}))
+ACCOUNT = Kind("the name or number of a user or group", _not_empty, tags=frozenset({"str", "int"}))
+DURATION_OR_OFF = Kind("a duration such as 30s or 1h30m, or off", _duration_or_off, tags=_NUMBERS | {"bool"})
+ON_ERROR = Kind("one of keep, fail", OnError)
+WRITE = Kind("one of rename, in-place, set", WriteMode)
+ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address)
 PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
 VARIABLES = Kind("the name of an environment variable", _variable, separator=",")

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, MissingPolicy, OnMissing, Verify
+from injector.model.policy import AutoMtls, MissingPolicy, OnError, OnMissing, Verify, WriteMode
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
@@ -66,6 +66,12 @@ class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_missing: OnMissing | None = None
     default_value: str | None = None
     mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    write: WriteMode | None = None
+    on_error: OnError | None = None
+    max_stale: float | None = None
+    required: bool | None = None
 
     def applies_to(self, name: str) -> bool:
         """
@@ -84,6 +90,12 @@ class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_missing: OnMissing
     default_value: str
     mode: int
+    owner: str
+    group: str
+    write: WriteMode
+    on_error: OnError
+    max_stale: float | None
+    required: bool
 
     @property
     def missing(self) -> MissingPolicy:
@@ -94,6 +106,13 @@ class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """
     Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
+
+    `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has no
+    use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file may
+    be stale for `max_stale` (None: for ever) before the process is not ready, and only `required` files count. Changed
+    files are looked at when nothing has changed for `debounce_min`, at the latest after `debounce_max`; notifications are
+    grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
+    status, `control` the socket on which a refresh can be asked for.
 
     `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
     override is the more particular of the two. Of two that match one template, the later wins, field by field.
@@ -107,6 +126,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     timeout: float = 60.0
     concurrency: int = 64
     mode: int = 0o600
+    owner: str = ""
+    group: str = ""
+    write: WriteMode = WriteMode.RENAME
+    on_error: OnError = OnError.KEEP
+    max_stale: float | None = None
+    required: bool = True
+    refresh: float | None = 300.0
+    splay: float | None = None
+    debounce_min: float = 0.1
+    debounce_max: float = 2.0
+    rescan: float = 30.0
+    prune: bool = False
+    listen: str = ""
+    control: Path | None = None
     plugin_path: tuple[Path, ...] = ()
     file_root: Path | None = None
     log_level: str = "warning"
