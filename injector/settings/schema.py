@@ -107,11 +107,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """
     Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
 
-    `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has no
-    use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file may
-    be stale for `max_stale` (None: for ever) before the process is not ready, and only `required` files count. Changed
-    files are looked at when nothing has changed for `debounce_min`, at the latest after `debounce_max`; notifications are
-    grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
+    `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has
+    no use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file
+    may be stale for `max_stale` (None: for ever) before the process is not ready, and only `required` files count.
+    Changed files are looked at when nothing has changed for `debounce_min`, at the latest after `debounce_max`;
+    notifications are grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without
+    a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
     status, `control` the socket on which a refresh can be asked for.
 
     `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
