@@ -10,7 +10,8 @@ import pytest
 
 from injector.backends.contract import Limits
 from injector.backends.goplugin import supervisor
-from injector.backends.goplugin.supervisor import PluginState, RestartPolicy, SupervisedPlugin
+from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervisor import SupervisedPlugin
 from injector.errors import (
     AccessDenied,
     CallTimeout,
