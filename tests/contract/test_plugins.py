@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -166,3 +167,35 @@ class TestGoDemostore(PluginContract):
         file = tmp_path / "values.json"
         file.write_text(json.dumps(self.known), encoding="utf-8")
         return {"DEMOSTORE_FILE": str(file)}
+
+
+@pytest.mark.go
+class TestGoWatchstore(PluginContract):
+    """Protocol 2 in another language, with go-plugin's own server."""
+
+    known = {"/a": "value of a", "/größe": "größe 値"}
+    missing = "/nope"
+    prefix = "WATCHSTORE"
+    ends_with_its_host = False
+    removes_its_socket_at_sigterm = False
+    takes_large_requests = False
+
+    @pytest.fixture
+    def plugin_command(self, watchstore: Path) -> list[str]:
+        return [str(watchstore)]
+
+    @pytest.fixture
+    def plugin_environment(self, tmp_path: Path) -> dict[str, str]:
+        (tmp_path / "values.json").write_text(json.dumps(self.known), encoding="utf-8")
+        return {"WATCHSTORE_FILE": str(tmp_path / "values.json")}
+
+    @pytest.fixture
+    def change(self, tmp_path: Path) -> Callable[[str], None]:
+        numbers = itertools.count()
+
+        def change(path: str) -> None:
+            changed = {**self.known, path: f"number {next(numbers)}"}
+            (tmp_path / "new.json").write_text(json.dumps(changed), encoding="utf-8")
+            (tmp_path / "new.json").rename(tmp_path / "values.json")
+
+        return change
