@@ -155,7 +155,7 @@ def collect(*arguments: str) -> tuple[dict[int, Covered], list[str]]:
     collector = _Collector()
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        code = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *arguments], plugins=[collector])
+        code = pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *arguments], plugins=[collector])
     if code != pytest.ExitCode.OK:
         collector.problems.append(f"the tests cannot be collected: {printed.getvalue()[-2000:]}")
     return collector.covered, collector.problems

@@ -258,6 +258,7 @@ async def test_the_version_comes_with_the_value(fake_ssm, start_aws) -> None:
 # ------------------------------------------------------------------------------------------------------- throttling
 
 
+@pytest.mark.fault(56, "all values, few calls refused")
 async def test_a_thousand_parameters_at_40_calls_a_second_all_come_with_few_calls_refused(start_aws) -> None:
     with serving(rate=40, latency=0.02) as server:
         backend = await start_aws(server.url)

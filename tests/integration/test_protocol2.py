@@ -186,6 +186,7 @@ async def test_a_host_that_offers_1_only_gets_1_from_the_same_program(start_back
     }
 
 
+@pytest.mark.fault(54, "it costs itself, and no further fetch")
 async def test_a_batch_is_one_call_and_one_that_fails_costs_itself_only(demo, folder) -> None:
     paths = [f"/{n}" for n in range(46)] + ["missing", "denied", "slow", "binary"]
     answers = await ask(demo, *paths)
@@ -263,6 +264,7 @@ async def test_a_crash_says_so_for_what_was_open_and_later_calls_are_refused(dem
     assert await ask(demo, "/c") == {"/c": "plugin-crashed"}
 
 
+@pytest.mark.fault(10, "an error of that token; the limit is a setting")
 async def test_a_value_beyond_the_limit_costs_itself_and_larger_limits_let_it_through(start_backend, install) -> None:
     candidate = install("demo", script(PLUGIN))
     backend = await start_backend(candidate, max_value_bytes=1000)

@@ -77,6 +77,7 @@ async def test_the_environment_is_exactly_what_was_given() -> None:
     await child.stop(0)
 
 
+@pytest.mark.fault(23, "an empty standard input")
 async def test_standard_input_is_at_its_end() -> None:
     child = await _sh("cat; echo done")
     assert await _read_all(child.stdout) == b"done\n"
@@ -112,6 +113,7 @@ async def test_stop_kills_who_does_not_listen_when_the_grace_is_over() -> None:
     assert 0.3 <= time.monotonic() - started < 3
 
 
+@pytest.mark.fault(19, "the whole process group ends")
 async def test_stop_takes_the_whole_group_with_it() -> None:
     child = await _sh("sleep 1000 & echo $!; exit 0")
     grandchild = int(await child.stdout.readline())
