@@ -257,6 +257,37 @@ def test_a_binary_file_survives(injector, tmp_path: Path) -> None:
     assert injector("render", "t").stdout == data + b"hello" + data
 
 
+@pytest.mark.fault(55, "bytes outside tokens are kept")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfa=ENV://GREETING",
+        "größe=%".encode("latin-1") + b"\nENV://GREETING\n",
+        b"a=1\r\nb=ENV://GREETING\r\n\r\n",
+        b"a\rENV://GREETING\rb",
+        b"\x00\x01ENV://GREETING\x00\xff",
+    ],
+    ids=["bom", "latin-1", "crlf", "cr", "binary"],
+)
+def test_a_template_in_any_encoding_that_contains_ascii_keeps_its_bytes(injector, text: bytes) -> None:
+    done = injector("render", "-", stdin=text)
+    assert (done.returncode, done.stdout) == (0, text.replace(b"ENV://GREETING", b"hello")), done.stderr
+
+
+@pytest.mark.fault(55, "UTF-16 has no tokens that are seen: the file is as it was")
+def test_a_template_in_utf16_is_left_as_it_is(injector) -> None:
+    text = "a=ENV://GREETING\n".encode("utf-16")
+    done = injector("render", "-", stdin=text)
+    assert (done.returncode, done.stdout) == (0, text)
+
+
+@pytest.mark.fault(52, "an empty or blank value is a value")
+@pytest.mark.parametrize("value", ["", " ", "\t\n", "\n"])
+def test_an_empty_or_blank_value_is_inserted_as_it_is(injector, value: str) -> None:
+    done = injector("render", "-", stdin=b"[ENV://BLANK]", env={"BLANK": value})
+    assert (done.returncode, done.stdout) == (0, f"[{value}]".encode()), done.stderr
+
+
 def test_a_token_that_is_not_utf8_is_an_error(injector) -> None:
     done = injector("render", "-", stdin=b"a\nENV://N\xffX")
     assert done.returncode == 3

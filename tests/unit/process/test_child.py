@@ -84,6 +84,17 @@ async def test_standard_input_is_at_its_end() -> None:
     await child.stop(0)
 
 
+@pytest.mark.fault(23, "no descriptors but the three")
+async def test_an_open_file_of_ours_stays_with_us(tmp_path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        os.set_inheritable(file.fileno(), True)
+        child = await _sh("for fd in /proc/$$/fd/*; do [ $(basename $fd) -gt 9 ] || basename $fd; done")
+        numbers = set((await _read_all(child.stdout)).decode().split())
+        assert str(file.fileno()) not in numbers - {"0", "1", "2"}
+        await child.stop(0)
+    assert {"0", "1", "2"} <= numbers
+
+
 async def test_a_descriptor_is_passed_under_its_own_number(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("by descriptor")
     with (tmp_path / "f").open() as file:

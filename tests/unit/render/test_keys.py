@@ -90,9 +90,60 @@ def test_what_is_no_key_path_is_refused(keys: str) -> None:
         document(SHOP).select(keys)
 
 
+@pytest.mark.fault(13, "NaN is no JSON; of equal names the last one counts")
+@pytest.mark.parametrize(
+    ("text", "expected"), [('{"n": 1, "n": 2}', b"2"), ('{"n": 9007199254740993}', b"9007199254740993")]
+)
+def test_odd_members_are_what_they_say(text: str, expected: bytes) -> None:
+    assert document(text).select("n") == expected
+
+
+@pytest.mark.fault(13, "numbers as they were sent, digit for digit")
+def test_an_int_of_a_million_digits_and_a_float_beyond_all_floats_are_numbers() -> None:
+    assert document('{"n": ' + "7" * 1_000_000 + "}").select("n") == b"7" * 1_000_000
+    assert document('{"n": 1e400}').select("n") == b"1E+400"
+
+
+@pytest.mark.fault(14, "a count of the matches, soon")
+def test_a_key_that_matches_a_hundred_thousand_places_is_told_with_their_number() -> None:
+    doc = document(json.dumps([{"k": {"k": n}, f"other{n}": n} for n in range(50_000)]))
+    with pytest.raises(KeyAmbiguous, match="matches 100000 places"):
+        doc.select("k")
+    assert doc.select("other77") == b"77"
+
+
+@pytest.mark.fault(15, "an error: each look at any depth multiplies the work, and few are allowed")
+@pytest.mark.parametrize(
+    "keys", ["$" + "..*" * 10 + ".nope", "a" + "..b" * 1000, "a" + ".." * 1000 + "b", "$" * 10_000]
+)
+def test_a_key_path_made_to_take_long_is_refused_or_not_found(keys: str) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(30):
+        deep = {"k": deep}
+    with pytest.raises((InvalidReference, KeyNotFound)) as caught:
+        document(json.dumps(deep)).select(keys)
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.fault(15, "an error: each look at any depth multiplies the work, and few are allowed")
+def test_three_looks_at_any_depth_are_allowed() -> None:
+    assert document('{"x": {"a": {"y": {"b": {"z": {"c": 1}}}}}}').select("$..a..b..c") == b"1"
+
+
 @pytest.mark.parametrize(
     "text",
-    ["plain", "", "{", '{"a": NaN}', "[" * 100_000, '{"a": 1e99999999999999999999}', "\xff", b"\xff\xfe", "{'a': 1}"],
+    [
+        "plain",
+        "",
+        "{",
+        '{"a": NaN}',
+        "[" * 1_000_000,
+        '{"a":' * 1_000_000,
+        '{"a": 1e99999999999999999999}',
+        "\xff",
+        b"\xff\xfe",
+        "{'a': 1}",
+    ],
 )
 @pytest.mark.fault(12, "an error of that token that quotes nothing")
 def test_what_is_not_json_is_an_error_of_its_own_and_tells_nothing(text: str | bytes) -> None:
