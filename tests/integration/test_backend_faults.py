@@ -329,10 +329,10 @@ def test_a_value_that_was_deleted_leaves_the_last_good_file(service, render, tmp
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"])
 def test_credentials_that_are_refused_cost_few_calls_however_many_tokens(service, render, code: str) -> None:
     service.respond = lambda *_: refusal(code)
-    template = "".join(f"{{{{ AWSPARAMSTR:///{number} }}}}\n" for number in range(500))
+    template = "".join(f"{{{{ AWSPARAMSTR:///{number} }}}}\n" for number in range(3000))
     done = render(service.url, template=template)
     assert (done.returncode, done.stdout) == (6, ""), done.stderr
-    assert len(service.requests) <= 50  # those that were under way
+    assert len(service.requests) <= 100  # of 300: those that were under way
 
 
 @pytest.mark.fault(60, "a file of credentials that is replaced is read again")
