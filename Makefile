@@ -55,6 +55,10 @@ proto-lint: install
 proto-breaking: install
 	$(BIN)/python tools/check_proto_breaking.py
 
+.PHONY: fault-table
+fault-table: install ## every fault of docs/faults.md has a test, and the page is current
+	$(BIN)/python -m tools.fault_rows --check
+
 bench: install ## the measurements of docs/measurements.md
 	$(BIN)/python -m benchmarks
 

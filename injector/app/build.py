@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from injector.app.rendering import RenderReport, RenderRequest
+    from injector.backends.discovery import Candidate
     from injector.backends.goplugin.reattach import Attachment
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
@@ -63,18 +64,39 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         most_restarts=None if lasting else unless_lasting.most_restarts,
         health_interval=plugins.health_interval if lasting else unless_lasting.health_interval,
         verification=verification(settings),
-        attachments=_attachments(environment),
+        attachments=attachments(environment),
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 
 
-def _attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:
+def attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:
+    """The plugins that run already, by their names in lower case. Raises SettingsError."""
     text = environment.get(REATTACH_VARIABLE)
     if not text:
         return {}
     from injector.backends.goplugin.reattach import parse_attachments  # late: for plugin authors only
 
     return parse_attachments(text)
+
+
+def attached_candidates(settings: Settings, environment: Mapping[str, str]) -> tuple[Candidate, ...]:
+    """The plugins that run already, by prefix: each goes before all that are found. Raises SettingsError."""
+    found = attachments(environment)
+    if not found:
+        return ()
+    from injector.backends.goplugin.reattach import attached_candidate  # late: for plugin authors only
+
+    plugins = settings.plugins
+    return tuple(
+        attached_candidate(
+            found[name],
+            prefix=name.upper(),
+            auto_mtls=plugins.auto_mtls_for.get(name, plugins.auto_mtls),
+            multiplex=plugins.multiplex,
+            is_pinned=verification(settings).is_demanded,
+        )
+        for name in sorted(found)
+    )
 
 
 async def render_once(

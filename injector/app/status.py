@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from injector.backends.goplugin.supervisor import PluginStatus
+    from injector.backends.goplugin.supervision import PluginStatus
 
 
 class FileState(StrEnum):

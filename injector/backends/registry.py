@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.goplugin.host import GoPluginBackend
     from injector.backends.goplugin.reattach import Attachment
-    from injector.backends.goplugin.supervisor import PluginStatus, SupervisedPlugin
+    from injector.backends.goplugin.supervision import PluginStatus
+    from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
     from injector.telemetry.logs import Log
 
@@ -132,7 +133,8 @@ class Registry:
         builtin = self._builtins().get(prefix)
         if builtin is not None:
             return builtin()
-        from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin  # late: start-up
+        from injector.backends.goplugin.supervision import RestartPolicy  # late: start-up
+        from injector.backends.goplugin.supervisor import SupervisedPlugin
 
         attachment = self._options.attachments.get(prefix.lower())
         policy = RestartPolicy(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from injector.errors import InjectorError, Place, SettingsError, SettingsNotFound, UnknownSetting
+from injector.model.depth import first_too_deep
 from injector.settings.kinds import AUTO_MTLS
 from injector.settings.options import OPTIONS, OVERRIDES, camel
 from injector.settings.schema import API_VERSION, KIND, FileOverride
@@ -111,16 +112,11 @@ def compose(data: bytes, name: str) -> Node | None:
 
 
 def _refuse_depth(events: Iterable[Event], name: str) -> None:
-    from yaml.events import CollectionEndEvent, CollectionStartEvent  # late: start-up
-
-    # Composing recurses on the C stack without a limit of its own: 30,000 brackets end the process.
-    depth = 0
-    for event in events:
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST:
-            mark = event.start_mark
-            place = Place(name, mark.line + 1, mark.column + 1) if mark else None
-            raise SettingsError("this is nested too deeply", hint=_YAML_HINT, place=place)
+    event = first_too_deep(events, _DEEPEST)
+    if event is not None:
+        mark = event.start_mark
+        place = Place(name, mark.line + 1, mark.column + 1) if mark else None
+        raise SettingsError("this is nested too deeply", hint=_YAML_HINT, place=place)
 
 
 _YAML_HINT: Final = "look for indentation, unclosed quotes and brackets; texts with ': ' or '#' need quotes"
