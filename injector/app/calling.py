@@ -44,7 +44,7 @@ async def largest_batches(
     """
     How many references each account's backend takes in one call. The plugins are started for it, and ended.
 
-    An account whose backend does not start is left out, with a warning in the log.
+    An account whose backend does not start is left out, and the log says why.
     """
     import asyncio  # late: start-up
 
@@ -54,7 +54,7 @@ async def largest_batches(
         try:
             backend = await backends.open(account.prefix, account.connection)
         except InjectorError as error:
-            log.warning("not asked for the size of a batch", backend=account.prefix, reason=error.message)
+            log.info("not asked for the size of a batch", backend=account.prefix, reason=error.message)
         else:
             sizes[account] = backend.limits.largest_batch
 

@@ -38,8 +38,8 @@ class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
     that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run,
-    and `attachments` which plugins run already and are not started, by their names in lower case. With `recorded`, values
-    come from there: no plugin is started, and ENV and FILE are read only if it has nothing for them.
+    and `attachments` which plugins run already and are not started, by their names in lower case. With `recorded`,
+    values come from there: no plugin is started, and ENV and FILE are read only if it has nothing for them.
     `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case, and
     `auto_mtls_for` what goes before `auto_mtls` for a plugin, likewise. A plugin that
     crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`

@@ -64,7 +64,7 @@ def command(
 
 def _print(inspection: Inspection, *, quiet: bool) -> None:
     from injector.cli import diagnostics  # late: start-up
-    from injector.cli.terminal import use_color
+    from injector.cli.terminal import counted, use_color
 
     color = use_color(sys.stderr)
     if inspection.warnings and not quiet:
@@ -74,7 +74,8 @@ def _print(inspection: Inspection, *, quiet: bool) -> None:
         click.echo(text, err=True, color=True)
     elif not quiet:
         tokens = sum(1 for _ in inspection.tokens)
-        click.echo(f"{len(inspection.files)} templates, {tokens} tokens: no errors", err=True)
+        seen = f"{counted(len(inspection.files), 'template')}, {counted(tokens, 'token')}"
+        click.echo(f"{seen}: no errors", err=True)
 
 
 def _as_json(inspection: Inspection) -> dict[str, object]:

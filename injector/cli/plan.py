@@ -91,11 +91,14 @@ def _batches(inspection: Inspection, settings: Settings, log: Log, accounts: Seq
 
 
 def _print(estimates: Sequence[tuple[Account, Estimate]], tokens: int, settings: Settings, replicas: int) -> None:
+    from injector.cli.terminal import counted  # late: start-up
+
     references = sum(estimate.load.references for _, estimate in estimates)
     calls = sum(estimate.load.calls for _, estimate in estimates)
-    click.echo(f"{tokens} tokens, {references} references, {calls} calls for one render")
+    amounts = [counted(tokens, "token"), counted(references, "reference"), counted(calls, "call")]
+    click.echo(f"{', '.join(amounts)} for one render")
     every = f"every {settings.refresh:g} s" if settings.refresh else "never again"
-    click.echo(f"{replicas} replica{'s' if replicas > 1 else ''}, values asked for {every}\n")
+    click.echo(f"{counted(replicas, 'replica')}, values asked for {every}\n")
     head = ("backend", "references", "a call", "calls", "calls/h", "calls/month", "USD/month", "of quota", "risk")
     rows = [head, *(_row(account, each) for account, each in estimates)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -132,7 +135,7 @@ def _remarks(account: Account, each: Estimate, replicas: int) -> list[str]:
     lines = []
     if each.start_seconds is not None and service.calls_per_second is not None:
         quota = f"{service.name} takes {service.calls_per_second:g} calls/s for each {service.shared_by}"
-        starts = f"{replicas} replicas that start at once need {each.start_seconds:.1f} s of all of it"
+        starts = f"{replicas} that start at once need {each.start_seconds:.1f} s of all of it"
         lines.append(f"{account.prefix}: {quota}; {starts}")
     if service.note:
         lines.append(f"{account.prefix}: price: {service.note}")

@@ -140,17 +140,15 @@ def _write_stdout(files: Sequence[RenderedFile]) -> None:
 
 
 def _summary(report: RenderReport, started: float) -> str:
+    from injector.cli.terminal import counted  # late: start-up
+
     written = sum(file.changed for file in report.files)
     unchanged = len(report.files) - written
-    parts = [f"rendered {_count(len(report.files), 'file')}", _count(report.tokens, "token")]
-    parts.append(_count(report.fetches, "fetch", "fetches"))
+    parts = [f"rendered {counted(len(report.files), 'file')}", counted(report.tokens, "token")]
+    parts.append(counted(report.fetches, "fetch", "fetches"))
     if unchanged:
         parts.append(f"{unchanged} unchanged")
     return f"{', '.join(parts)} in {time.monotonic() - started:.2f} s"
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _as_json(report: RenderReport, started: float, *, with_content: bool) -> dict[str, object]:

@@ -40,7 +40,12 @@ class RecordedBackend:
         self._recorded = recorded
         self.name = f"values of {recorded.origin}"
 
-    async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:  # noqa: ASYNC109
+    async def fetch(
+        self,
+        references: Sequence[Reference],
+        *,
+        timeout: float,  # noqa: ARG002, ASYNC109  # part of the contract; nothing is waited for
+    ) -> AsyncIterator[Answer]:
         """See Backend.fetch."""
         for reference in references:
             yield reference, self._outcome(reference)
