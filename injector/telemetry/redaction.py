@@ -8,10 +8,6 @@ A value can show up as it is, or inside JSON, a URL, or base64: each form is rep
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SHORTEST = 4
 MASK = "***"
@@ -27,7 +23,6 @@ class Redactor:
 
     def __init__(self) -> None:
         self._values: set[bytes] = set()
-        self._older: set[bytes] = set()  # of them, those that only the generation before had
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, value: bytes) -> None:
@@ -36,22 +31,9 @@ class Redactor:
             self._values.add(value)
             self._pattern = None
 
-    def replace(self, values: Iterable[bytes]) -> None:
-        """
-        From now on *values* are the live ones. Those since the last `replace` are still masked, until the next one: a
-        line about them may be under way.
-        """
-        live = {value for value in values if len(value) >= SHORTEST}
-        before = self._values - self._older
-        if live != before or self._older:
-            self._older = before - live
-            self._values = live | before
-            self._pattern = None
-
     def clear(self) -> None:
         """Forgets all values."""
         self._values.clear()
-        self._older.clear()
         self._pattern = None
 
     def clean(self, text: str) -> str:
@@ -59,7 +41,7 @@ class Redactor:
         if not self._values:
             return text
         if self._pattern is None:
-            forms = set[str]().union(*map(_forms, tuple(self._values)))  # other threads add to it
+            forms = set[str]().union(*map(_forms, self._values))
             self._pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)")
         return self._pattern.sub(MASK, text)
 
