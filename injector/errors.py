@@ -141,6 +141,12 @@ class PluginPathNotFound(SettingsError):
     code = "plugin-path-not-found"
 
 
+class ListenFailed(SettingsError):
+    """The address or the socket to serve on cannot be had: in use, not permitted, or not there."""
+
+    code = "listen-failed"
+
+
 class PluginLockNotFound(SettingsError):
     """A lock file that was asked for by name, or that `plugins.verify` requires, does not exist."""
 
@@ -321,6 +327,12 @@ class DeadlineExceeded(UnavailableError):
     """The whole run's time is up; this reference was not answered in it."""
 
     code = "deadline-exceeded"
+
+
+class NoAnswer(UnavailableError):
+    """No sidecar answers where one should, or not in time."""
+
+    code = "sidecar-no-answer"
 
 
 class DeniedError(ResolutionError):
