@@ -446,6 +446,12 @@ class OutputError(InjectorError):
     code = "output-unwritable"
     exit_code = ExitCode.OUTPUT
 
+    @classmethod
+    def of_stdout(cls, error: OSError) -> OutputError:
+        """For a standard output that is closed, or whose disk is full."""
+        reason = (error.strerror or "unknown reason").lower()
+        return cls(f"standard output cannot be written: {reason}", hint="see where it leads to")
+
 
 class OutputPartlyWritten(OutputError):
     """The disk failed between two renames: the message names the files that have their new content already."""

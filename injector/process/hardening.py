@@ -7,6 +7,7 @@ Each step is tried by itself; where the system does not offer it, the rest still
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from types import TracebackType
+
+    from typing_extensions import Buffer
 
 _PR_SET_DUMPABLE = 4
 
@@ -80,21 +83,37 @@ def frames(trace: TracebackType | None, most: int = 12) -> list[str]:
     return [f"{os.path.relpath(frame.filename)}:{frame.lineno} in {frame.name}" for frame in reversed(found)]
 
 
-def keep_standard_streams_open() -> None:
+def make_streams_safe() -> None:
     """
-    Gives descriptors 0 to 2 a meaning when the caller closed them: else the next file or socket would take their
-    numbers, and whoever prints would write into it. A closed standard output stays one that cannot be written to.
+    Makes sure of descriptors 0 to 2, and that standard error never fails: a full disk or a reader that is gone costs
+    what was to be told, not the work.
+
+    A closed descriptor is opened on /dev/null: else the next file or socket would take its number, and whoever prints
+    would write into it. A closed standard output stays one that cannot be written to.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             opened = os.open(os.devnull, flags)  # the lowest free number, which is this one
-            os.set_inheritable(opened, True)
+            os.set_inheritable(opened, True)  # noqa: FBT003  # takes no keyword
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", closefd=False)
+    raw = _Forgiving(2, "w", closefd=False)
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+
+
+class _Forgiving(io.FileIO):
+    """Drops what it cannot write."""
+
+    def write(self, data: Buffer) -> int:
+        size = memoryview(data).nbytes
+        try:
+            return super().write(data) or size  # None: a pipe that takes nothing now
+        except OSError:
+            return size
 
 
 def _uncaught(kind: type[BaseException], _: BaseException, trace: TracebackType | None) -> None:

@@ -26,6 +26,7 @@ PATIENCE: Final = 5.0  # seconds for a whole request to arrive, and for its answ
 LARGEST_HEAD: Final = 16 * 1024
 _LARGEST_BODY: Final = 64 * 1024  # nothing here takes one; it is read so that the answer is not lost by a reset
 _MOST_HEADERS: Final = 100
+_MOST_DISCARDED: Final = 1024 * 1024
 
 
 class Request(Struct, frozen=True):
@@ -165,7 +166,7 @@ class HttpServer:
             async with asyncio.timeout(self._patience):
                 request = await _read(reader)
         except _Refused as refusal:
-            response = refusal.response
+            response, refused = refusal.response, True
         except asyncio.IncompleteReadError:
             writer.transport.abort()
             return
@@ -173,9 +174,13 @@ class HttpServer:
             method = request.method
             self._reading.pop(task, None)
             response = await self._respond(request)
+            refused = False
         async with asyncio.timeout(self._patience):
             writer.write(_encode(response, with_body=method != "HEAD"))
             await writer.drain()
+            if refused:  # closing on what was not read resets the connection, and the answer may be lost
+                writer.write_eof()
+                await _discard(reader)
             writer.close()
             await writer.wait_closed()
 
@@ -217,6 +222,12 @@ async def _skip_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -
     if len(length) > 9 or int(length) > _LARGEST_BODY:
         raise _Refused(413, "no body is expected here")
     await reader.readexactly(int(length))
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    left = _MOST_DISCARDED
+    while left > 0 and (data := await reader.read(65536)):
+        left -= len(data)
 
 
 def _encode(response: Response, *, with_body: bool) -> bytes:
