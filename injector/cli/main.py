@@ -16,7 +16,8 @@ import click
 import injector
 from injector.cli import options
 from injector.cli.lazy import LazyGroup
-from injector.errors import ExitCode, InjectorError
+from injector.errors import ExitCode, InjectorError, OutputError
+from injector.process.hardening import frames, harden, make_streams_safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
+    "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
+    "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
+    "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
@@ -62,12 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from click.shell_completion import shell_complete  # late: only for the shell's Tab key
 
         return shell_complete(cli, {}, "injector", COMPLETE_VARIABLE, instruction)
+    if argv is None:  # a process of its own, not a call from a test
+        make_streams_safe()
+        harden()
     code = _run(argv)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
-        return 128 + signal.SIGPIPE
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        _silence_stdout()
+        code = code or report(OutputError.of_stdout(error), as_json=False)
     return code
 
 
@@ -116,12 +126,9 @@ def report_defect(error: BaseException) -> int:
 
     The frames are files and lines of the program, never data.
     """
-    import traceback  # late: only when we are wrong
-
-    frames = traceback.extract_tb(error.__traceback__)
     click.echo(f"internal error: {type(error).__qualname__} (a fault of injector, please report it)", err=True)
-    for frame in frames[-12:]:
-        click.echo(f"  {os.path.relpath(frame.filename)}:{frame.lineno} in {frame.name}", err=True)
+    for frame in reversed(frames(error.__traceback__)):
+        click.echo(f"  {frame}", err=True)
     return INTERNAL_ERROR
 
 
