@@ -6,8 +6,8 @@ bucket that fills with `--rate` a second and holds as many (none: no limit); a c
 ThrottlingException. A name answers by what is in it: `missing` is not there, `denied` and `kms` make the whole call an
 AccessDeniedException as IAM and KMS do, `bad name` a ValidationException, everything else has a value, `value of NAME`.
 GetParameters refuses more than ten names, and two of one parameter. `GET /calls` tells what was asked, as JSON: a list
-of [operation, names, outcome]. `PUT /behaviour` with `{"values": {NAME: VALUE}, "refuse": CODE}` sets values of its own,
-and the code that every call is refused with from then on (null: none). `--port` is where it listens, any by default.
+of [operation, names, outcome]. `PUT /behaviour` with `{"values": {NAME: VALUE}, "refuse": CODE}` sets values, and the
+code that every call is refused with from then on (null: none). `--port` is where it listens, any by default.
 """
 
 from __future__ import annotations
@@ -92,7 +92,6 @@ class Store:
             return False
         self.tokens -= 1
         return True
-
 
     def parameter(self, name: str) -> dict[str, object]:
         found = parameter(name)

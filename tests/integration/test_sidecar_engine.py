@@ -60,7 +60,7 @@ class Ssm:
 
     def behave(self, *, refuse: str | None = None, **values: str) -> None:
         body = json.dumps({"values": {f"/{name}": value for name, value in values.items()}, "refuse": refuse})
-        request = urllib.request.Request(f"{self.url}/behaviour", body.encode(), method="PUT")  # noqa: S310
+        request = urllib.request.Request(f"{self.url}/behaviour", body.encode(), method="PUT")
         with urllib.request.urlopen(request, timeout=PATIENCE):
             pass
 
@@ -179,13 +179,13 @@ SETTINGS = Settings(refresh=0.5, rescan=600.0, timeout=20.0, plugins=PluginSetti
 
 async def test_values_and_templates_of_a_mount_are_followed(ssm_process: Ssm, tmp_path: Path) -> None:
     ssm_process.up()
-    ssm_process.behave(password="one")  # noqa: S106
+    ssm_process.behave(password="one")
     templates, out = tmp_path / "templates", tmp_path / "out"
     mount(templates, {"a.conf": "p=AWSPARAMSTR:///password\n", "b.conf": "b=AWSPARAMSTR:///password\n"})
     async with running((templates,), out, SETTINGS, environment=ssm_process.environment) as run:
         await until(run.sidecar.started.is_set)
         assert content(out / "a.conf") == "p=one\n"
-        ssm_process.behave(password="two")  # noqa: S106
+        ssm_process.behave(password="two")
         await until(lambda: content(out / "a.conf") == "p=two\n" and content(out / "b.conf") == "b=two\n")
         mount(templates, {"a.conf": "new=AWSPARAMSTR:///password\n", "c.conf": "c\n"})
         await until(lambda: content(out / "a.conf") == "new=two\n" and content(out / "c.conf") == "c\n")
@@ -234,13 +234,13 @@ async def test_a_store_that_refuses_for_a_while(ssm_process: Ssm, tmp_path: Path
         ssm_process.behave(refuse=code)
         await until(lambda: state(run, "f") is FileState.STALE)
         assert content(out / "f") == "p=value of /password\n"
-        ssm_process.behave(password="later")  # noqa: S106
+        ssm_process.behave(password="later")
         summary = await run.sidecar.refreshed("refresh")
         assert summary.errors == ()
         assert content(out / "f") == "p=later\n"
 
 
-@pytest.mark.fault(42, "a mount that is switched all the time: every output is of one generation, and the last one wins")
+@pytest.mark.fault(42, "a mount that is switched all the time: outputs are of one generation, and the last one wins")
 async def test_a_mount_that_is_switched_all_the_time(tmp_path: Path) -> None:
     templates, out = tmp_path / "templates", tmp_path / "out"
     names = [f"f{number}" for number in range(5)]

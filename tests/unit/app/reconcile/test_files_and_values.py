@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
+from sidecar_bench import value
 
 from injector.app.status import FileState
 from injector.errors import AccessDenied, BackendUnavailable, OutputError, Throttled
@@ -16,10 +18,8 @@ from injector.model.policy import OnError, OnMissing, WriteMode
 from injector.model.references import Lease
 from injector.settings.schema import FileOverride, Settings
 
-from .conftest import value
-
 if TYPE_CHECKING:
-    from .conftest import Bench, Store
+    from sidecar_bench import Bench, Store
 
 
 async def test_a_template_is_rendered_and_told_once(bench: Bench, stores: dict[str, Store]) -> None:
@@ -303,13 +303,13 @@ async def test_values_are_asked_for_at_different_times_by_different_replicas(ben
     for _ in range(20):
         times.append(bench.sidecar.next_wake)
         await bench.move(330)
-    gaps = {round(later - earlier) for earlier, later in zip(times, times[1:], strict=False)}
+    gaps = {round(later - earlier) for earlier, later in pairwise(times)}
     assert len(gaps) > 5
 
 
 @pytest.mark.fault(43, "a deleted template: its output stays and is told of, or goes with prune")
 @pytest.mark.parametrize("prune", [False, True])
-async def test_a_deleted_template(bench: Bench, stores, prune: bool) -> None:  # noqa: FBT001
+async def test_a_deleted_template(bench: Bench, stores, prune: bool) -> None:
     bench.settings = replace(bench.settings, prune=prune)
     stores["AAA"].values["/x"] = "1"
     bench.write("f", "AAA:///x")
