@@ -198,13 +198,14 @@ class Bench:
         self.settings = Settings(refresh=300.0, rescan=1_000_000.0)
         self.clock = FakeClock()
         self.meter = CountingMeter()
-        self.sink = SpySink()
+        self.sink: Any = SpySink()
         self.lines = io.StringIO()
         self.log = Log(Level.INFO, stream=self.lines)
         self.vitals = Vitals(clock=self.clock.now)
         self.published: list[tuple[str, str, str]] = []
         self.load_settings: Callable[[], Settings] | None = None
         self.inputs: tuple[str, ...] = (str(self.templates),)
+        self.patience = PATIENCE
         self._sidecar: Sidecar | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -223,8 +224,9 @@ class Bench:
     def read(self, name: str) -> str:
         return (self.out / name).read_text()
 
-    async def start(self, **options: Any) -> Sidecar:
+    async def start(self, *, patience: float = PATIENCE, **options: Any) -> Sidecar:
         """Runs the sidecar until it is quiet."""
+        self.patience = patience
         options.setdefault("clock", self.clock)
         self._sidecar = Sidecar(
             SidecarRequest(self.inputs, output_dir=self.out),
@@ -237,7 +239,7 @@ class Bench:
             sink=self.sink,
             on_published=lambda template, output, digest: self.published.append((template, output, digest)),
             load_settings=self.load_settings,
-            watch=False,
+            watch=options.pop("watch", False),
             seed=random.Random(1),
             **options,
         )
@@ -247,7 +249,7 @@ class Bench:
 
     async def quiet(self) -> None:
         """Returns when nothing is under way."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             for _ in range(3):
                 while not self.is_quiet():
                     self._raise()

@@ -288,15 +288,3 @@ async def test_a_settings_file_is_taken_when_it_is_valid(tmp_path: Path) -> None
         mount(config, {"injector.yaml": text.format("0640")})
         await until(lambda: (out / "f").stat().st_mode & 0o777 == 0o640)
         assert run.sidecar.status().settings_error is None
-
-
-@pytest.mark.fault(46, "10,000 templates, and 100,000 tokens in one: a tenth of the tokens in calls, all is rendered")
-async def test_many_templates(tmp_path: Path) -> None:
-    templates, out = tmp_path / "templates", tmp_path / "out"
-    templates.mkdir()
-    for number in range(10_000):
-        (templates / f"f{number}").write_text(f"{number} FILE://{templates}/f0\n")
-    async with running((templates,), out, Settings(rescan=600.0)) as run:
-        await until(run.sidecar.started.is_set)
-        assert len(os.listdir(out)) == 10_000
-        assert content(out / "f9999") == f"9999 0 FILE://{templates}/f0\n\n"

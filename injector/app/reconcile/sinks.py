@@ -59,10 +59,14 @@ class MemorySink:
 
     def publish(self, result: Result) -> bool:
         """See Sink."""
-        if self._results.get(result.path) == result.data:
-            return False
-        self._results = {**self._results, result.path: result.data}
-        return True
+        return self.publish_many([result])[0]
+
+    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
+        """See BatchSink."""
+        changed = [self._results.get(result.path) != result.data for result in results]
+        if any(changed):
+            self._results = {**self._results, **{result.path: result.data for result in results}}
+        return changed
 
     def publish_set(self, results: Sequence[Result]) -> bool:
         """See Sink."""
