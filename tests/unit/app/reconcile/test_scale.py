@@ -70,4 +70,3 @@ async def test_refreshes_hold_on_to_nothing(bench: Bench, stores: dict[str, Stor
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 2_000_000  # a value is 300,000 bytes, a rendered file as much: nothing of 25 passes has stayed
-
