@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,13 +39,17 @@ _EVENTS = st.lists(
 @settings(deadline=None, max_examples=60)
 @given(_EVENTS)
 def test_in_the_end_every_file_is_fresh_or_its_last_good_self(events: list[tuple]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    # Between the attempts of one fetch, which run by the machine's clock.
+    pauses = mock.patch.multiple(resolver, FIRST_PAUSE=0.001, LONGEST_PAUSE=0.002)
+    with tempfile.TemporaryDirectory() as directory, pauses:
         asyncio.run(_play(Path(directory), events))
 
 
 async def _play(directory: Path, events: list[tuple]) -> None:
     stores = {"AAA": Store(Limits(largest_batch=10)), "BBB": Store(Limits(largest_batch=10))}
     bench = Bench(directory, stores)
+    for store in stores.values():
+        store.values |= {"/x": "zero", "/y": "zero"}
     bench.write("always", "AAA:///x")
     moved = 0
     try:
