@@ -71,9 +71,9 @@ def cause(how):
 
 async def main(how, directory):
     loop = asyncio.get_running_loop()
-    over = cause(how)
     log = Log(Level.INFO, stream=sys.stdout)
-    log.info("it begins")
+    log.info("it begins")  # what a line needs is imported before there are no descriptors and no rights any more
+    over = cause(how)
 
     def said(change):
         print(change.source, flush=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -98,14 +100,13 @@ def test_a_refused_inotify_is_said_once_and_changes_are_polled(tmp_path, how, to
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can use up another user's instances and leave its own alone")
 @pytest.mark.fault(44, "when inotify instances are to be had again they are used again")
-def test_used_up_instances_are_polled_around_until_there_are_some_again(tmp_path):
+def test_used_up_instances_are_polled_around_until_there_are_some_again(request):
     most = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
     if most > 1000:
         pytest.skip("this user may have more instances than descriptors")
+    tmp_path = Path(tempfile.mkdtemp())  # pytest's own directories are private
+    request.addfinalizer(lambda: shutil.rmtree(tmp_path))
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:3]:  # pytest's own directories are private
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
     with limited("instances", tmp_path) as child:
         assert child.said("fs.inotify.max_user_instances") == 1
         child.change_is_found(tmp_path, "polling")
