@@ -273,9 +273,9 @@ async def test_a_queue_that_overflows_loses_nothing(watching, tmp_path):
     (tmp_path / "b").write_text("x")
     second = Inotify()  # its queue fills as the watcher's does
     try:
-        async with watching([tmp_path]) as seen:
+        async with watching([tmp_path], ignore=lambda name: name in ("a", "b")) as seen:
             second.arm(str(tmp_path), ATTRIB)
-            for _ in range(most // 2 + 100):  # the loop stands still meanwhile
+            for _ in range(most // 2 + 100):  # the loop stands still meanwhile; none of these events matters
                 os.utime(tmp_path / "a")
                 os.utime(tmp_path / "b")
             (tmp_path / "new").mkdir()  # told by no event any more
