@@ -1,9 +1,9 @@
 """
-Watching: from the kubelet's switch of `..data` to the callback, and what a watcher costs while nothing happens, its rescans included.
+Watching: from the kubelet's switch of `..data` to the callback, and what a watcher costs while nothing happens.
 
 `python -m benchmarks watching`. The switches are made by another process, 20 ms apart, as the kubelet makes them; both
 processes read the same monotonic clock. Idle processor time is that of a whole process, of 20 seconds, beside one
-that only sleeps in an event loop.
+that only sleeps in an event loop; a rescan every 5 seconds is in it.
 """
 
 from __future__ import annotations
