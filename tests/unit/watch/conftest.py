@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import select
 import shutil
 import time
 
@@ -57,14 +58,18 @@ class Watching:
         return await self.quiet()
 
     async def quiet(self):
-        """Everything that was said until nothing is said any more."""
+        """Everything that was said until nothing is said any more, and no event is left that it pauses before."""
         seen = -1
-        while seen != len(self.changes):
+        while seen != len(self.changes) or self._has_events():
             seen = len(self.changes)
             await asyncio.sleep(0.1)
         changes = list(self.changes)
         self.changes.clear()
         return changes
+
+    def _has_events(self):
+        inotify = self.watcher._inotify
+        return inotify is not None and bool(select.select([inotify], [], [], 0)[0])
 
 
 @pytest.fixture
