@@ -85,6 +85,7 @@ def limited(how, directory):
         ("init=EPERM", "seccomp profile"),
         ("init=EMFILE", "fs.inotify.max_user_instances"),
         ("watch=ENOSPC", "fs.inotify.max_user_watches"),
+        ("watch=EPERM", "seccomp profile"),
     ],
 )
 def test_a_refused_inotify_is_said_once_and_changes_are_polled(tmp_path, how, told):
