@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
+from injector.errors import InjectorError
 from injector.process.hardening import watch_loop
 from injector.settings.options import REATTACH_VARIABLE
+from injector.telemetry.redaction import scrub
 from injector.telemetry.traces import make_tracer
 
 if TYPE_CHECKING:
@@ -102,6 +104,9 @@ async def render_once(
             return await render(
                 request, settings, backends, environment=environment, log=log, progress=progress, tracer=tracer
             )
+        except InjectorError as error:
+            scrub(error, log.redactor)
+            raise
         finally:
             await backends.close()
             tracer.close()
