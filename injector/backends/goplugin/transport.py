@@ -49,7 +49,7 @@ def preload() -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     # Its own log goes to standard error past ours, unredacted, and tells of every normal shutdown.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Traces print the bytes of calls there, and so values.
+    # Its traces print the metadata of calls there, and so what a plugin says in an error, values included.
     os.environ.pop("GRPC_TRACE", None)
     import grpc.aio  # late: start-up
 
