@@ -124,7 +124,8 @@ class Generation:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(self._descriptor)
             self._descriptor = -1
 
 
@@ -157,11 +158,13 @@ def is_missing(directory: int, name: str) -> bool:
 
 
 def read_link(directory: int, name: str) -> str | None:
-    """Where the link *name* leads; None when it is no link."""
+    """Where the link *name* leads; None when it is no link or not there. Raises OSError."""
     try:
         return os.readlink(name, dir_fd=directory)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return None
+        raise  # not knowing is not the same as knowing that there is none: links would be removed
 
 
 def is_generation(name: str) -> bool:
