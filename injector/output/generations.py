@@ -60,11 +60,13 @@ class Generation:
     def _claim(self) -> bool:
         """Whether it is locked by us; a sweeper that came between creation and lock took it for a leftover."""
         try:
+            # chmod(2) would drop the bit by which fsGroup's group goes down the tree. It goes before the opening:
+            # umask may keep even us out.
+            status = os.stat(self.name, dir_fd=self._root, follow_symlinks=False)
+            self._mode = _DIRECTORY_MODE | status.st_mode & stat.S_ISGID
+            os.chmod(self.name, self._mode, dir_fd=self._root)
             self._descriptor = os.open(self.name, _DIRECTORY, dir_fd=self._root)
             if lock(self._descriptor) is not False and not is_missing(self._root, self.name):
-                # chmod(2) would drop the bit by which fsGroup's group goes down the tree.
-                self._mode |= os.fstat(self._descriptor).st_mode & stat.S_ISGID
-                os.fchmod(self._descriptor, self._mode)
                 return True
         except FileNotFoundError:
             pass  # swept: another one
