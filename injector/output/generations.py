@@ -44,7 +44,6 @@ class Generation:
         self._descriptor = -1
         self._mode = _DIRECTORY_MODE
         self._made: dict[str, None] = {}  # directories, parents first
-        self._switched = False
         self.name = ""
         self.links: list[str] = []  # visible links that were made for it
 
@@ -78,8 +77,10 @@ class Generation:
         return False
 
     def __exit__(self, *_: object) -> None:
-        if not self._switched:
-            self._discard()
+        # Asked of the disk: an interrupt may come between the swap and any note of it.
+        with contextlib.suppress(OSError):
+            if read_link(self._root, DATA) != self.name:
+                self._discard()
         self._close()
 
     def write(self, name: str, data: bytes, attributes: Attributes) -> None:
@@ -115,7 +116,6 @@ class Generation:
         link = f"{DATA}_tmp-{self._token}"
         os.symlink(self.name, link, dir_fd=self._root)
         os.rename(link, DATA, src_dir_fd=self._root, dst_dir_fd=self._root)
-        self._switched = True
 
     def _discard(self) -> None:
         # The error under way matters more; what cannot be removed now is swept by the next call.
