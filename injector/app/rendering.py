@@ -15,9 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.app import scanning, sources
-from injector.app.publishing import publish_request
+from injector.app.outputs import Output, publish_outputs
 from injector.errors import InjectorError, RunFailed, UsageError
-from injector.output import publisher
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
 from injector.telemetry.traces import NO_TRACES
@@ -174,10 +173,10 @@ def _finish(
 def _publish(
     request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, FileSettings]]
 ) -> tuple[RenderedFile, ...]:
-    requests = []
+    outputs = []
     for file, (result, own) in zip(files, results, strict=True):
         target = Path(file.output) if request.output_dir is not None else result.target
         assert target is not None
-        requests.append(publish_request(target, result.data, own, root=request.output_dir))
-    published = publisher.publish(requests)
+        outputs.append(Output(target, result.data, own))
+    published = publish_outputs(outputs, request.output_dir)
     return tuple(replace(result, changed=done.changed) for (result, _), done in zip(results, published, strict=True))

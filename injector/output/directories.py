@@ -60,7 +60,8 @@ class Directories:
                 with contextlib.suppress(OSError):  # not empty any more, or the error under way is that of the disk
                     os.rmdir(name, dir_fd=parent)
         for directory in self._open.values():
-            os.close(directory.descriptor)
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(directory.descriptor)
 
     def at(self, path: Path) -> Directory:
         """The directory *path*, links followed. Raises OSError."""

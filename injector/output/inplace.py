@@ -8,6 +8,7 @@ back, or the message says that it is not.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -42,8 +43,11 @@ def overwrite(directory: int, name: str, data: bytes, attributes: Attributes, *,
         raise output_error(error, path) from None
     try:
         _replace_content(descriptor, data, attributes, path)
+    except OSError as error:
+        raise output_error(error, path) from None
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # it is synced, or has failed already
+            os.close(descriptor)
 
 
 def _replace_content(descriptor: int, data: bytes, attributes: Attributes, path: Path) -> None:
@@ -53,11 +57,8 @@ def _replace_content(descriptor: int, data: bytes, attributes: Attributes, path:
             f"cannot write {path} in place: it has {status.st_nlink} names (hard links), which would all change",
             hint="remove the other names, or write by rename",
         )
-    try:
-        old = _read_all(descriptor, status.st_size)
-        _reserve(descriptor, status.st_size, len(data))
-    except OSError as error:
-        raise output_error(error, path) from None
+    old = _read_all(descriptor, status.st_size)
+    _reserve(descriptor, status.st_size, len(data))
     try:
         attributes.apply(descriptor)
         _write_all(descriptor, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -115,7 +116,8 @@ def publish(requests: Sequence[PublishRequest]) -> tuple[Published, ...]:
         files = [job for job in jobs if not job.stream]
         owners = {request.owner for request in requests if request.owner is not None}
         for directory in _distinct(files):
-            sweep_open(directory.descriptor, owners)
+            with contextlib.suppress(OSError):  # never a reason to fail: whatever is wrong speaks up at the writing
+                sweep_open(directory.descriptor, owners)
         changed = [job for job in files if not _is_current(job)]
         _write(changed, streams=[job for job in jobs if job.stream], grown=directories.grown.values())
     rewritten = {id(job) for job in changed}

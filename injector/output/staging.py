@@ -74,7 +74,8 @@ class Staging(Struct):
                 os.unlink(name, dir_fd=self.directory)
         self._names.clear()
         if self._anchor >= 0:
-            os.close(self._anchor)
+            with contextlib.suppress(OSError):  # it is synced
+                os.close(self._anchor)
             self._anchor = -1
 
     def _create(self, mode: int) -> int:
