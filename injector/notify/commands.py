@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from injector.errors import NotifyDenied, NotifyFailed, NotifyNotFound, NotifyTimeout
 from injector.process.child import ExitStatus, spawn
+from injector.settings.options import CHANGED_VARIABLES
 from injector.telemetry.logs import Level
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def variables(changes: Changes) -> dict[str, str]:
     `INJECTOR_TEMPLATES` and `INJECTOR_OUTPUTS`: the names of what changed, one a line. One that would be too long for
     an environment is not there.
     """
-    named = {"INJECTOR_TEMPLATES": "\n".join(changes.templates), "INJECTOR_OUTPUTS": "\n".join(changes.outputs)}
+    lines = ("\n".join(changes.templates), "\n".join(changes.outputs))
+    named = dict(zip(CHANGED_VARIABLES, lines, strict=True))
     return {name: text for name, text in named.items() if len(text.encode()) <= _LONGEST_VARIABLE}
 
 

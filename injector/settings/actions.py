@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct, structs
 
+from injector.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -78,6 +80,9 @@ class HttpAction(_Action, frozen=True, kw_only=True, tag_field="action", tag="ht
     timeout: float = 10.0
     ca_file: Path | None = None
 
+    def __repr__(self) -> str:
+        return f"HttpAction(name={self.name!r})"  # the address and the headers may hold secrets
+
 
 class RolloutAction(_Action, frozen=True, kw_only=True, tag_field="action", tag="rollout"):
     """
@@ -113,3 +118,23 @@ def numbered(actions: Iterable[Action]) -> tuple[Action, ...]:
             taken.add(action.name)
         named.append(action)
     return tuple(named)
+
+
+def conflicts(actions: Iterable[Action]) -> tuple[SettingsError, ...]:
+    """What is wrong with *actions* beside each other: names that are there twice, and rollouts of one workload."""
+    names: set[str] = set()
+    workloads: set[tuple[str, str, str]] = set()
+    problems: list[SettingsError] = []
+    for action in actions:
+        if action.name in names:
+            problems.append(SettingsError(f"two notifications are called {action.name}", hint="names are unique"))
+        names.add(action.name)
+        if isinstance(action, RolloutAction):
+            workload = (action.namespace, action.workload, action.resource)
+            if workload in workloads:
+                # Each would find the other's hash at the workload, and restart it for that.
+                hint = "make one of them, and say by its match which templates count"
+                named = f"{action.workload}/{action.resource}"
+                problems.append(SettingsError(f"two notifications roll out {named}", hint=hint))
+            workloads.add(workload)
+    return tuple(problems)
