@@ -110,7 +110,8 @@ async def run_program(
 async def _end(child: ChildProcess, readers: Sequence[asyncio.Task[None]], seconds: float) -> ExitStatus | None:
     """How the program ended by itself; None when it did not in time, and is stopped."""
     try:
-        status = await asyncio.wait_for(child.wait(), seconds)
+        async with asyncio.timeout(seconds):  # not `wait_for`: before Python 3.12 it can swallow a cancellation
+            status = await child.wait()
     except TimeoutError:
         await child.stop(_GRACE)
         return None

@@ -7,6 +7,7 @@ before: most renders log nothing, and start-up is paid in every pod.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, TextIO
@@ -55,15 +56,20 @@ class Log:
         return level >= self.level
 
     def write(self, level: Level, event: str, **fields: object) -> None:
-        """Writes one line, if *level* is enabled. Fields may be anything that has a text form."""
+        """
+        Writes one line, if *level* is enabled. Fields may be anything that has a text form. A line that cannot be
+        written is lost.
+        """
         if level < self.level:
             return
         if self._render is None:
             self._render = _renderer(as_json=self._as_json)
         line = self._render(level, event, fields)
         stream = self._stream or sys.stderr
-        stream.write(self.redactor.clean(line) + "\n")
-        stream.flush()
+        # A full disk or a closed pipe behind the log is no reason to stop working.
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(self.redactor.clean(line) + "\n")
+            stream.flush()
 
     def debug(self, event: str, **fields: object) -> None:
         self.write(Level.DEBUG, event, **fields)
