@@ -148,7 +148,8 @@ def _no_connection(error: BaseException) -> NotifyError:
     """Only what kind of failure: the texts of these errors hold addresses, and what a server sent."""
     import urllib3  # late: comes with kubernetes
 
-    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
+    slow = isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
+    if slow and not isinstance(error, urllib3.exceptions.NewConnectionError):  # refused; a time-out by its class only
         return NotifyTimeout("the API server did not answer in time")
     if isinstance(error, urllib3.exceptions.SSLError):
         return NotifyFailed("the API server's certificate does not hold, or it speaks no TLS")
