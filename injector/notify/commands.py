@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -48,7 +49,7 @@ def variables(changes: Changes) -> dict[str, str]:
     """
     lines = ("\n".join(changes.templates), "\n".join(changes.outputs))
     named = dict(zip(CHANGED_VARIABLES, lines, strict=True))
-    return {name: text for name, text in named.items() if len(text.encode()) <= _LONGEST_VARIABLE}
+    return {name: text for name, text in named.items() if len(os.fsencode(text)) <= _LONGEST_VARIABLE}
 
 
 async def run_command(action: ExecAction, *, environment: Mapping[str, str], log: Log) -> None:

@@ -13,6 +13,7 @@ import pytest
 from injector.errors import NotifyDenied, NotifyFailed, NotifyNotFound, NotifyTimeout
 from injector.notify.carry_out import Changes, carrier
 from injector.notify.commands import run_command, variables
+from injector.notify.rollouts import fingerprint
 from injector.settings.actions import ExecAction
 from injector.telemetry.logs import Level, Log
 
@@ -64,8 +65,8 @@ async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     log, _ = a_log()
     script = f"trap '' TERM; sleep 600 & echo $! > {tmp_path}/child; sleep 601"
     with pytest.raises(NotifyTimeout) as caught:
-        await run_command(shell(script, timeout=0.5), environment=ENV, log=log)
-    assert caught.value.message == "the command /bin/sh did not end within 0.5 s and was killed"
+        await run_command(shell(script, timeout=10.0), environment=ENV, log=log)
+    assert caught.value.message == "the command /bin/sh did not end within 10 s and was killed"
     child = int((tmp_path / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
@@ -118,3 +119,12 @@ async def test_a_command_sees_names_of_what_changed_and_nothing_of_our_secrets()
 def test_too_many_names_for_an_environment_are_left_out() -> None:
     many = tuple(f"{number}-{'x' * 90}" for number in range(10_000))
     assert variables(Changes(templates=many, outputs=("/out/a",))) == {"INJECTOR_OUTPUTS": "/out/a"}
+
+
+async def test_a_name_that_is_no_utf_8_is_told_as_it_is(tmp_path: Path) -> None:
+    log, _ = a_log()
+    name = os.fsdecode(b"caf\xe9.conf")
+    action = shell(f'printf %s "$INJECTOR_TEMPLATES" > {tmp_path}/told')
+    await carrier(ENV, [], log)(action, Changes(templates=(name,), outputs=("/out/a",)))
+    assert (tmp_path / "told").read_bytes() == b"caf\xe9.conf"
+    assert fingerprint([(name, "1")]) != fingerprint([("caf.conf", "1")])
