@@ -36,9 +36,9 @@ def _prctl() -> Callable[[int, int], int] | None:
     return prctl
 
 
-def bind_to_parent() -> Callable[[], None] | None:
+def bind_to_parent(death: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
     """
-    What the child has to run between fork and exec, or None where the system cannot do it.
+    What the child has to run between fork and exec, or None where the system cannot do it. It gets *death* then.
 
     Everything is looked up here, in the parent: after the fork of a process with threads, an import or a lock that
     another thread holds would hang the child.
@@ -47,7 +47,7 @@ def bind_to_parent() -> Callable[[], None] | None:
     if prctl is None:
         return None
     parent, getppid, leave = os.getpid(), os.getppid, _leave
-    kill = int(signal.SIGKILL)
+    kill = int(death)
 
     def in_child() -> None:
         prctl(_PR_SET_PDEATHSIG, kill)
