@@ -16,6 +16,7 @@ import click
 import injector
 from injector.cli import options
 from injector.cli.lazy import LazyGroup
+from injector.cli.termination import Terminated, terminable
 from injector.errors import ExitCode, InjectorError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
+    "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
+    "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),
+    "exec": ("injector.cli.exec", "Run a command with resolved variables in its environment."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
@@ -37,6 +41,7 @@ Exit codes:
   3 template/settings invalid   8 a rendered file failed its check
   4 value or key missing        9 output not writable
   5 backend unavailable        10 done with stale values
+  126, 127 the command of exec cannot be run, is not found
 """
 
 # Not one of the documented answers: the program itself is wrong (EX_SOFTWARE of sysexits.h).
@@ -62,7 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from click.shell_completion import shell_complete  # late: only for the shell's Tab key
 
         return shell_complete(cli, {}, "injector", COMPLETE_VARIABLE, instruction)
-    code = _run(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with terminable():
+        try:
+            code = _run(arguments)
+        except Terminated as error:
+            code = 0 if arguments[:1] == ["run"] else 128 + error.signal
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -71,8 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _run(arguments: list[str]) -> int:
     output_format = "text"
     try:
         with cli.make_context("injector", arguments) as context:
