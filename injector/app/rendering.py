@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from injector.app import sources
+from injector.app import scanning, sources
+from injector.app.publishing import publish_request
 from injector.errors import InjectorError, RunFailed, UsageError
 from injector.output import publisher
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
-from injector.template.envsubst import substitute
-from injector.template.grammar import KNOWN_PREFIXES, Grammar, candidate_prefixes
 from injector.template.scanner import scan
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
     from injector.plan.planner import Account
-    from injector.settings.schema import Settings
+    from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
 
 
@@ -119,30 +118,19 @@ def scan_all(
 ) -> tuple[Template, ...]:
     """Scans *read*, after substitution where asked; raises RunFailed with every error of every one of them."""
     problems: list[InjectorError] = []
-    substituted: list[Source] = []
+    ready: list[tuple[Source, FileSettings]] = []
     for source in read:
-        if settings.for_file(source.name).envsubst:
-            source, unset = substitute(source, environment)
-            problems.extend(unset)
-        substituted.append(source)
-    templates = tuple(scan(source, grammar) for source, grammar in _with_grammars(substituted, settings, registry))
+        own = settings.for_file(source.name)
+        finished, unset = scanning.substituted(source, own, environment)
+        problems.extend(unset)
+        ready.append((finished, own))
+    prefixes = scanning.prefixes_of(ready, registry)
+    templates = tuple(scan(source, scanning.grammar_of(own, prefixes)) for source, own in ready)
     for template in templates:
         problems.extend(template.problems)
     if problems:
         raise RunFailed(problems)
     return templates
-
-
-def _with_grammars(read: Sequence[Source], settings: Settings, registry: Registry) -> Sequence[tuple[Source, Grammar]]:
-    words: set[str] = set()
-    for source in read:
-        words |= candidate_prefixes(source.data, settings.for_file(source.name).token_separator)
-    prefixes = KNOWN_PREFIXES | registry.prefixes(frozenset(words))
-    grammars: list[tuple[Source, Grammar]] = []
-    for source in read:
-        own = settings.for_file(source.name)
-        grammars.append((source, Grammar(prefixes, own.token_separator, own.key_separator)))
-    return grammars
 
 
 def _finish(
@@ -157,7 +145,7 @@ def _finish(
     """Renders all templates, and publishes them if every one of them is whole."""
     problems: list[InjectorError] = []
     forgiven: list[InjectorError] = []
-    results: list[tuple[RenderedFile, int]] = []
+    results: list[tuple[RenderedFile, FileSettings]] = []
     for file, template in zip(files, templates, strict=True):
         own = settings.for_file(file.name)
         rendered = renderer.render(template, own.missing)
@@ -165,7 +153,7 @@ def _finish(
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
         result = RenderedFile(file.name, target, sum(1 for _ in template.tokens()), rendered.data)
-        results.append((result, own.mode))
+        results.append((result, own))
     if problems:
         raise RunFailed(problems)
     written = _publish(request, files, results) if results and results[0][0].target is not None else None
@@ -178,12 +166,12 @@ def _finish(
 
 
 def _publish(
-    request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, int]]
+    request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, FileSettings]]
 ) -> tuple[RenderedFile, ...]:
     requests = []
-    for file, (result, mode) in zip(files, results, strict=True):
+    for file, (result, own) in zip(files, results, strict=True):
         target = Path(file.output) if request.output_dir is not None else result.target
         assert target is not None
-        requests.append(publisher.PublishRequest(target, result.data.reveal(), mode=mode, root=request.output_dir))
+        requests.append(publish_request(target, result.data, own, root=request.output_dir))
     published = publisher.publish(requests)
     return tuple(replace(result, changed=done.changed) for (result, _), done in zip(results, published, strict=True))
