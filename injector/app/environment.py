@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from injector.app.rendering import scan_all
+from injector.app import scanning
 from injector.errors import EnvironmentInvalid, InjectorError, RunFailed
 from injector.model.template import Source
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
-from injector.template.envsubst import substitute
+from injector.template.scanner import scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from injector.model.secret import Secret
     from injector.model.template import Template
     from injector.plan.planner import Account
-    from injector.settings.schema import Settings
+    from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
 
 
@@ -159,22 +159,26 @@ def _unfit(variable: Variable, value: Secret) -> Iterator[InjectorError]:
 def _scan(
     variables: Sequence[Variable], settings: Settings, registry: Registry, environment: Mapping[str, str]
 ) -> tuple[Template, ...]:
-    sources: list[Source] = []
+    ready: list[tuple[Source, FileSettings]] = []
     problems: list[InjectorError] = []
     for variable in variables:
-        source = variable.value
-        if settings.for_file(source.name).envsubst:
-            source, unset = _substituted(source, environment)
-            problems += unset
-        sources.append(source)
+        own = settings.for_file(variable.value.name)
+        source, unset = _substituted(variable.value, own, environment)
+        problems += unset
+        ready.append((source, own))
+    prefixes = scanning.prefixes_of(ready, registry)
+    templates = tuple(scan(source, scanning.grammar_of(own, prefixes)) for source, own in ready)
+    for template in templates:
+        problems += template.problems
     if problems:
         raise RunFailed(problems)
-    overrides = tuple(replace(override, envsubst=None) for override in settings.files)
-    return scan_all(sources, replace(settings, envsubst=False, files=overrides), registry, environment=environment)
+    return templates
 
 
-def _substituted(source: Source, environment: Mapping[str, str]) -> tuple[Source, Sequence[InjectorError]]:
-    done, unset = substitute(source, environment)
+def _substituted(
+    source: Source, own: FileSettings, environment: Mapping[str, str]
+) -> tuple[Source, Sequence[InjectorError]]:
+    done, unset = scanning.substituted(source, own, environment)
     if done is source:
         return source, unset
     begin = source.shifts[0][1]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from injector.app.build import cancelled_by_sigterm, registry
-from injector.app.rendering import RenderRequest, render
 from injector.app.environment import read_variables, resolve_variables
+from injector.app.rendering import RenderRequest, render
 from injector.app.sources import TemplateFile, read
 from injector.errors import InjectorError, RunFailed
 from injector.process import foreground

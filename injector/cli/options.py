@@ -71,7 +71,8 @@ def inputs_and_outputs(function: F) -> F:
                 "--output-dir",
                 metavar="DIR",
                 type=click.Path(path_type=Path),
-                help="Write below DIR, with the tree of the input directories; a trailing .tmpl, .tpl or .cm is dropped.",
+                help="Write below DIR, with the tree of the input directories; "
+                "a trailing .tmpl, .tpl or .cm is dropped.",
             ),
         ]
     ):
@@ -257,7 +258,8 @@ def load_settings(
     """
     The settings of this call (flag > variable > file > default), and the log that they ask for.
 
-    *defaults* are this command's own, by field. *flags* are the values of `settings_options`. Raises SettingsError or RunFailed as `settings.load` does.
+    *defaults* are this command's own, by field. *flags* are the values of `settings_options`. Raises SettingsError or
+    RunFailed as `settings.load` does.
     """
     from injector.settings.load import load  # late: `injector version` needs none
     from injector.telemetry.logs import Level, Log
