@@ -53,15 +53,17 @@ async def resolve(
     limits: Limits,
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    answered: Callable[[Reference, Outcome], None] | None = None,
 ) -> dict[Reference, Outcome]:
     """
     A value or an error for every reference of *plan*. Raises nothing but cancellation.
 
     *open_backend* gives the backend for an account, or raises the InjectorError that then stands for all of the
-    account's references. *progress* is called with (answered, all) after every answer, and every `TICK` seconds.
+    account's references. *progress* is called with (answered, all) after every answer, and every `TICK` seconds;
+    *answered* with every answer as it comes, but for those that the deadline gives.
     """
     answers: dict[Reference, Outcome] = {}
-    run = _Run(answers, len(plan), limits, log, progress)
+    run = _Run(answers, len(plan), limits, log, progress, answered)
     tasks = [asyncio.create_task(run.account(account, refs, open_backend)) for account, refs in plan.fetches.items()]
     if not tasks:
         return answers
@@ -93,7 +95,9 @@ class _Run:
         limits: Limits,
         log: Log,
         progress: Callable[[int, int], None] | None,
+        answered: Callable[[Reference, Outcome], None] | None,
     ) -> None:
+        self._answered = answered
         self._answers = answers
         self._total = total
         self.limits = limits
@@ -137,6 +141,8 @@ class _Run:
         if not isinstance(outcome, InjectorError):
             self.log.redactor.add(outcome.data.reveal())
         self._answers[reference] = outcome
+        if self._answered is not None:
+            self._answered(reference, outcome)
         if self._progress is not None:
             self._progress(len(self._answers), self._total)
 
