@@ -15,6 +15,7 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     ├─ PluginError              7  the program that should have answered
     ├─ OutputError              9  the result cannot be put where it belongs
     ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
+    ├─ NotifyError              9  nobody could be told that files changed
     └─ RunFailed                   several of the above, reported together
 
 Messages say what, where and what to do; they never hold a secret's value nor a backend's raw answer. Foreign
@@ -480,6 +481,60 @@ class CommandNotFound(CommandError):
 class CommandNotExecutable(CommandError):
     code = "command-not-executable"
     exit_code = ExitCode.NOT_EXECUTABLE
+
+
+# ---------------------------------------------------------------------------------------------------- notification
+
+
+class NotifyError(InjectorError):
+    """
+    The application could not be told that its files changed. The files themselves are published.
+
+    `retry_after` is the delay in seconds that the other side asked for, if it did.
+    """
+
+    code = "notify-failed"
+    exit_code = ExitCode.OUTPUT
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class NotifyFailed(NotifyError):
+    """A command ended badly, a server answered otherwise than expected, or there was none."""
+
+    code = "notify-failed"
+
+
+class NotifyNoProcess(NotifyError):
+    """There is no process to send a signal to, or it is not certain that it is the right one."""
+
+    code = "notify-no-process"
+
+
+class NotifyTimeout(NotifyError):
+    """It took too long, and was broken off."""
+
+    code = "notify-timeout"
+
+
+class NotifyDenied(NotifyError):
+    """The system, the server or the cluster does not let us."""
+
+    code = "notify-denied"
+
+
+class NotifyNotFound(NotifyError):
+    """The program to run, or the workload to restart, does not exist."""
+
+    code = "notify-not-found"
+
+
+class NotifyPostponed(NotifyError):
+    """It is too early: the same workload was restarted a moment ago. No failure; `retry_after` is set."""
+
+    code = "notify-postponed"
 
 
 class RunFailed(InjectorError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from injector.errors import InjectorError, RunFailed, SettingsError, UnknownSetting
+from injector.settings.actions import conflicts, numbered
 from injector.settings.options import OPTIONS, OTHER_VARIABLES
 from injector.settings.schema import LOCK_FILE_NAME, FileOverride, PluginSettings, Settings
 
@@ -36,8 +37,9 @@ def load(
 
     Args:
         path: the settings file, or None for none.
-        environ: the process's environment. Lists are separated by the path separator (`INJECTOR_PLUGIN_PATH`) or by
-            commas (`INJECTOR_PASS_ENVIRONMENT`). An empty variable counts as not set.
+        environ: the process's environment. Lists are separated by the path separator (`INJECTOR_PLUGIN_PATH`), by
+            commas (`INJECTOR_PASS_ENVIRONMENT`) or by line breaks (`INJECTOR_NOTIFY`). An empty variable counts as not
+            set.
         flags: by the names of `options.OPTIONS`, e.g. `on_missing`, `plugin_path`; text as on the command line, or a
             bool, int, path or sequence of these. None and an empty sequence count as not given.
         defaults: what holds for this command when nobody says anything, by field; values as `Settings` has them.
@@ -65,6 +67,8 @@ def load(
             values.setdefault("plugins.lock_file", beside)
     values |= _from_environment(environ, problems)
     values |= _from_flags(flags, problems)
+    values["notify"] = numbered(values.get("notify", ()))
+    problems += conflicts(values["notify"])
     settings = _settings(values, files)
     if settings.plugins.min_port > settings.plugins.max_port:
         problems.append(SettingsError("plugins.minPort is above plugins.maxPort", hint="leave both away, or set both"))

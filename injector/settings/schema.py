@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from injector.model.policy import AutoMtls, MissingPolicy, OnError, OnMissing, Verify, WriteMode
+from injector.settings.actions import Action  # noqa: TC001 - msgspec reads the fields' types
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
@@ -116,7 +117,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     Changed files are looked at when nothing has changed for `debounce_min`, at the latest after `debounce_max`;
     notifications are grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without
     a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
-    status, `control` the socket on which a refresh can be asked for.
+    status, `control` the socket on which a refresh can be asked for. `notify` is what is done when files changed.
 
     `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
     override is the more particular of the two. Of two that match one template, the later wins, field by field.
@@ -151,6 +152,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     file_root: Path | None = None
     log_level: str = "warning"
     log_format: str = "text"
+    notify: tuple[Action, ...] = ()
     plugins: PluginSettings = PluginSettings()
     files: tuple[FileOverride, ...] = ()
 
