@@ -145,6 +145,12 @@ class PluginPathNotFound(SettingsError):
     code = "plugin-path-not-found"
 
 
+class ListenFailed(SettingsError):
+    """The address or the socket to serve on cannot be had: in use, not permitted, or not there."""
+
+    code = "listen-failed"
+
+
 class PluginLockNotFound(SettingsError):
     """A lock file that was asked for by name, or that `plugins.verify` requires, does not exist."""
 
@@ -327,6 +333,12 @@ class DeadlineExceeded(UnavailableError):
     code = "deadline-exceeded"
 
 
+class NoAnswer(UnavailableError):
+    """No sidecar answers where one should, or not in time."""
+
+    code = "sidecar-no-answer"
+
+
 class DeniedError(ResolutionError):
     """The backend knows us, or does not want to, and says no."""
 
@@ -437,6 +449,12 @@ class OutputError(InjectorError):
 
     code = "output-unwritable"
     exit_code = ExitCode.OUTPUT
+
+    @classmethod
+    def of_stdout(cls, error: OSError) -> OutputError:
+        """For a standard output that is closed, or whose disk is full."""
+        reason = (error.strerror or "unknown reason").lower()
+        return cls(f"standard output cannot be written: {reason}", hint="see where it leads to")
 
 
 class OutputPartlyWritten(OutputError):

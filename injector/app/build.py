@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
+from injector.process.hardening import watch_loop
 from injector.settings.options import REATTACH_VARIABLE
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ async def render_once(
     """
     from injector.app.rendering import render  # late: `plugin list` renders nothing
 
+    watch_loop(asyncio.get_running_loop(), log.error)
     backends = registry(settings, environment, log)
     with cancelled_by_sigterm():
         try:

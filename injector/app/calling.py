@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from injector.app.build import cancelled_by_sigterm, registry
 from injector.errors import InjectorError, PluginAnswerInvalid
+from injector.process.hardening import watch_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,7 @@ async def call_plugin(
     The plugin lives for this call only. Raises what the backend answers or raises; asyncio.CancelledError after
     SIGTERM, with everything cleaned up.
     """
+    watch_loop(asyncio.get_running_loop(), log.error)
     backends = registry(settings, environment, log)
     with cancelled_by_sigterm():
         try:

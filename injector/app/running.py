@@ -276,6 +276,12 @@ async def keep_files(
 
     Raises RunFailed, before the context is entered, when one of them cannot be rendered or written.
     """
+    entered = False
+
+    def published(*_: str) -> None:
+        if entered:
+            on_change()
+
     sidecar = Sidecar(
         SidecarRequest(files.inputs, output_dir=files.output_dir, output=files.output),
         settings,
@@ -285,9 +291,8 @@ async def keep_files(
         meter=Meter(),
         vitals=Vitals(),
         sink=FileSink(),
-        on_published=lambda *_: entered and on_change(),
+        on_published=published,
     )
-    entered = False
     working = asyncio.create_task(sidecar.run(), name="files")
     try:
         first = asyncio.wrap_future(sidecar.first_pass)

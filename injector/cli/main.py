@@ -17,7 +17,8 @@ import injector
 from injector.cli import options
 from injector.cli.lazy import LazyGroup
 from injector.cli.termination import Terminated, terminable
-from injector.errors import ExitCode, InjectorError
+from injector.errors import ExitCode, InjectorError, OutputError
+from injector.process.hardening import frames, harden, make_streams_safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,9 @@ COMMANDS = {
     "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
     "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),
     "exec": ("injector.cli.exec", "Run a command with resolved variables in its environment."),
+    "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
+    "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
+    "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
@@ -70,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     with terminable():
         try:
+            if argv is None:  # a process of its own, not a call from a test
+                make_streams_safe()
+                harden()
             code = _run(arguments)
         except Terminated as error:
             code = 0 if arguments[:1] == ["run"] else 128 + error.signal
@@ -77,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
-        return 128 + signal.SIGPIPE
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        _silence_stdout()
+        code = code or report(OutputError.of_stdout(error), as_json=False)
     return code
 
 
@@ -125,12 +135,9 @@ def report_defect(error: BaseException) -> int:
 
     The frames are files and lines of the program, never data.
     """
-    import traceback  # late: only when we are wrong
-
-    frames = traceback.extract_tb(error.__traceback__)
     click.echo(f"internal error: {type(error).__qualname__} (a fault of injector, please report it)", err=True)
-    for frame in frames[-12:]:
-        click.echo(f"  {os.path.relpath(frame.filename)}:{frame.lineno} in {frame.name}", err=True)
+    for frame in reversed(frames(error.__traceback__)):
+        click.echo(f"  {frame}", err=True)
     return INTERNAL_ERROR
 
 

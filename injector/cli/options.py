@@ -240,6 +240,35 @@ def plugin_options(function: F) -> F:
     return function
 
 
+def config_option(function: F) -> F:
+    """`--config`, for commands that take nothing else of the settings."""
+    decorate = click.option(
+        "--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings file (YAML). [INJECTOR_CONFIG]"
+    )
+    return decorate(function)
+
+
+def control_option(function: F) -> F:
+    """`--control`, for commands that ask a running sidecar."""
+    decorate = click.option(
+        "--control",
+        metavar="SOCKET",
+        type=click.Path(path_type=Path),
+        help="The sidecar's control socket. [INJECTOR_CONTROL, or the settings file]",
+    )
+    return decorate(function)
+
+
+def duration_of(text: str, flag: str) -> float:
+    """Seconds of the value of *flag*. Raises UsageError for what is no duration."""
+    from injector.settings import kinds  # late: start-up
+
+    try:
+        return float(kinds.DURATION.parse(text))
+    except ValueError:
+        raise UsageError(f"{flag}: expected {kinds.DURATION.expects}") from None
+
+
 def verbosity(function: F) -> F:
     """`-q` and `-v`, given to the function as `quiet` and `verbose`."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Errors only: no summary, no warnings, no progress.")

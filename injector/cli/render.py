@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from injector.cli import options
-from injector.errors import ExitCode
+from injector.errors import ExitCode, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,12 +97,17 @@ def print_warnings(forgiven: Sequence[InjectorError]) -> None:
 
 
 def _write_stdout(files: Sequence[RenderedFile]) -> None:
-    sys.stdout.flush()
-    for file in files:
-        left = memoryview(file.data.reveal())
-        while left:  # with PYTHONUNBUFFERED this is a raw file, which may take a part only
-            left = left[sys.stdout.buffer.write(left) :]
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        for file in files:
+            left = memoryview(file.data.reveal())
+            while left:  # with PYTHONUNBUFFERED this is a raw file, which may take a part only
+                left = left[sys.stdout.buffer.write(left) :]
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError.of_stdout(error) from None
 
 
 def _summary(report: RenderReport, started: float) -> str:

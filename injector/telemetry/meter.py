@@ -13,8 +13,8 @@ class Meter:
     def rendered(self, file: str, result: str, seconds: float) -> None:
         """A file was rendered: *result* is `changed`, `unchanged`, `failed` or `stale`."""
 
-    def fetched(self, backend: str, result: str, seconds: float) -> None:
-        """A call of a backend ended: *result* is `ok` or the code of an error."""
+    def fetched(self, backend: str, result: str, seconds: float, *, call: str = "fetch") -> None:
+        """A call of a backend ended: *call* is `fetch` or `open`, *result* is `ok` or the code of an error."""
 
     def throttled(self, backend: str) -> None:
         """A backend said that it is asked too often."""

@@ -68,7 +68,7 @@ AWKWARD = b"p\"a'$HOME`x`\\n \\\n# line two\n\nEND=1\t\xc3\xa9 \xff "
 
 @pytest.mark.parametrize("line", ["SECRET={}", 'SECRET="{}"', "export SECRET='{}'  # and a comment"])
 @pytest.mark.parametrize("supervised", [False, True])
-def test_the_variable_is_exactly_the_secret(here: Path, line: str, supervised: bool) -> None:  # noqa: FBT001
+def test_the_variable_is_exactly_the_secret(here: Path, line: str, supervised: bool) -> None:
     (here / "secret").write_bytes(AWKWARD)
     (here / "app.env").write_text(line.format(f"FILE://{here}/secret") + "\n")
     again = ["--on-change", "restart"] if supervised else []
@@ -172,7 +172,8 @@ def test_signals_reach_the_command(here: Path, start: Callable[..., subprocess.P
         "import signal, sys, time\n"
         f"names = {SIGNALS!r}\n"
         "for name in names:\n"
-        "    signal.signal(getattr(signal, 'SIG' + name), lambda number, _: print(signal.Signals(number).name[3:], flush=True))\n"
+        "    told = lambda number, _: print(signal.Signals(number).name[3:], flush=True)\n"
+        "    signal.signal(getattr(signal, 'SIG' + name), told)\n"
         "print('ready', flush=True)\n"
         "while True: time.sleep(1)\n"
     )
@@ -270,7 +271,7 @@ class Terminal:
     def __init__(self, *command: str, **environment: str) -> None:
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
-            os.execve(command[0], list(command), {**os.environ, "PS1": "$ ", **environment})  # noqa: S606
+            os.execve(command[0], list(command), {**os.environ, "PS1": "$ ", **environment})
         self.shown = ""
 
     def type(self, keys: str) -> None:

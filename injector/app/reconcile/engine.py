@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import itertools
 import random
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from injector.app.reconcile import reloading
 from injector.app.reconcile.clock import Clock
@@ -27,11 +29,13 @@ from injector.app.reconcile.timers import Timers
 from injector.app.reconcile.values import ValueCache, account_of
 from injector.app.reconcile.wishes import Wish, Wishes
 from injector.app.reconcile.worker import Worker
+from injector.app.sources import STDIN
 from injector.errors import InjectorError, InputError, RunFailed
+from injector.output.staging import is_temporary
+from injector.watch.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from pathlib import Path
 
     from injector.app.reconcile.fetching import Flight
     from injector.app.reconcile.request import SidecarRequest, Sink
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
     from injector.telemetry.vitals import Vitals
+    from injector.watch.watcher import Change
 
 ENGINE, READER, PUBLISHER = "engine", "templates", "publisher"
 MISSED_BEATS = 3
@@ -147,6 +152,7 @@ class Sidecar:
         self._wants_settings = False
         self._loading = False
         self._must_redact = False
+        self._redacted: list[bytes] = []
         self._fault: BaseException | None = None
         self._lock = threading.Lock()
         self._asked: list[Callable[[], None]] = []  # by other threads, and before `run`
@@ -207,6 +213,20 @@ class Sidecar:
         found = [error for file in self._outputs.files() for error in file.condition.errors]
         general = [self._look_error] if self._look_error is not None else []
         return tuple({id(error): error for error in [*general, *found]}.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: all waits for a timer, or for a reason to look."""
+        return (
+            self._has_looked
+            and not (self._wake.is_set() or self._looking or self._loading or self._wants_look or self._wants_settings)
+            and not (self._fetcher.flights() or self._outputs.are_busy())
+        )
+
+    @property
+    def next_wake(self) -> float | None:
+        """When there is something to do without any other reason, by the clock; None for never."""
+        return self._timers.next()
 
     # ----------------------------------------------------------------------------------------------------- the loop
 
@@ -395,6 +415,29 @@ class Sidecar:
 
     async def _watch(self) -> None:
         """Tells of changed files, for as long as the sidecar runs."""
+        inputs = [Path(given) for given in self._request.inputs if given != STDIN]
+        skip = [self._request.output_dir] if self._request.output_dir is not None else []
+        common: dict[str, Any] = {"log": self._log, "meter": self._meter, "vitals": self._vitals}
+        watchers = [
+            Watcher(inputs, self._changed, rescan=self._settings.rescan, ignore=is_temporary, skip=skip, **common).run()
+        ]
+        if self._settings_path is not None and self._load_settings is not None:
+            path, rescan = [self._settings_path], self._settings.rescan
+            watchers.append(Watcher(path, self._settings_changed, rescan=rescan, name="watch settings", **common).run())
+        async with asyncio.TaskGroup() as group:
+            for watcher in watchers:
+                group.create_task(watcher)
+
+    def _changed(self, change: Change) -> None:
+        if change.settled:
+            self._look_now()
+        else:
+            self._look_when_quiet()
+        self._wake_up()
+
+    def _settings_changed(self, change: Change) -> None:
+        self._timers.set("settings", self._clock.now() + (0.0 if change.settled else self._settings.debounce_min))
+        self._wake_up()
 
     # ----------------------------------------------------------------------------------------------------- settings
 
@@ -446,8 +489,10 @@ class Sidecar:
     def _redact(self) -> None:
         if self._must_redact and not self._fetcher.flights():
             self._must_redact = False
-            values = (entry.value.data.reveal() for entry in self._cache.entries() if entry.value is not None)
-            self._log.redactor.replace(values)
+            # Those of the generation before are masked for one more: a line about them may be under way.
+            live = [entry.value.data.reveal() for entry in self._cache.entries() if entry.value is not None]
+            self._log.redactor.retain(itertools.chain(live, self._redacted))
+            self._redacted = live
 
     def _fulfil(self) -> None:
         if not self._wishes or self._looking or self._wants_look or self._fetcher.flights() or self._outputs.are_busy():

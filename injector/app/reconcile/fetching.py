@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from injector.errors import BackendUnavailable, InjectorError, Throttled
+from injector.errors import BackendUnavailable
 from injector.plan.planner import Plan
 from injector.resolve.resolver import Limits, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from injector.app.reconcile.clock import Clock
-    from injector.backends.contract import Answer, Backend, Outcome
-    from injector.backends.contract import Limits as BackendLimits
+    from injector.backends.contract import Backend, Outcome
     from injector.backends.registry import Registry
     from injector.model.references import Reference
     from injector.plan.planner import Account
@@ -108,7 +106,9 @@ class Fetcher:
                 self._answered(flight, reference, outcome)
 
         try:
-            answers = await resolve(plan, self._open, limits=limits, log=self._log, answered=answered)
+            answers = await resolve(
+                plan, self._open, limits=limits, log=self._log, answered=answered, meter=self._meter
+            )
         except Exception as error:  # noqa: BLE001  # a backend with a fault costs its own references
             failed = BackendUnavailable(
                 f"the backend of {account.prefix} failed: {type(error).__name__}", hint="this is a fault of the backend"
@@ -121,49 +121,9 @@ class Fetcher:
         self._ended(account, flight)
 
     async def _open(self, account: Account) -> Backend:
-        backend = await self._registry.open(account.prefix, account.connection)
-        return _Metered(backend, account.prefix, self._meter)
+        return await self._registry.open(account.prefix, account.connection)
 
 
 def worker_of(account: Account) -> str:
     """What the fetches of *account* are called among the vitals."""
     return f"fetch {account.prefix}" + (f" {account.connection}" if account.connection else "")
-
-
-class _Metered:
-    """A backend whose calls are counted."""
-
-    def __init__(self, backend: Backend, prefix: str, meter: Meter) -> None:
-        self._backend = backend
-        self._prefix = prefix
-        self._meter = meter
-
-    @property
-    def name(self) -> str:
-        return self._backend.name
-
-    @property
-    def limits(self) -> BackendLimits:
-        return self._backend.limits
-
-    async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:  # noqa: ASYNC109  # as in Backend
-        began = time.monotonic()
-        worst: InjectorError | None = None
-        answers = self._backend.fetch(references, timeout=timeout)
-        try:
-            async for reference, outcome in answers:
-                if isinstance(outcome, InjectorError) and not isinstance(worst, Throttled):
-                    worst = outcome
-                yield reference, outcome
-        except InjectorError as error:
-            worst = error
-            raise
-        finally:
-            if (end := getattr(answers, "aclose", None)) is not None:
-                await end()
-            self._meter.fetched(self._prefix, worst.code if worst else "ok", time.monotonic() - began)
-            if isinstance(worst, Throttled):
-                self._meter.throttled(self._prefix)
-
-    async def close(self) -> None:
-        """The registry closes what it opened."""

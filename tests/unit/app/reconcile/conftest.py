@@ -84,7 +84,7 @@ class Store:
     def asked(self) -> Counter[str]:
         return Counter(path for call in self.calls for path in call)
 
-    async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:  # noqa: ASYNC109
+    async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
         self.calls.append([reference.path for reference in references])
         if self.gate is not None:
             await self.gate.wait()
@@ -122,10 +122,10 @@ class StoreRegistry:
         self.stores = stores
         self.broken: dict[str, InjectorError] = {}
 
-    def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:  # noqa: ARG002
+    def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:
         return frozenset(self.stores)
 
-    async def open(self, prefix: str, connection: str | None = None) -> Store:  # noqa: ARG002
+    async def open(self, prefix: str, connection: str | None = None) -> Store:
         if prefix in self.broken:
             raise self.broken[prefix]
         return self.stores[prefix]
@@ -138,10 +138,10 @@ class CountingMeter(Meter):
     def __init__(self) -> None:
         self.events: Counter[tuple[str, ...]] = Counter()
 
-    def rendered(self, file: str, result: str, seconds: float) -> None:  # noqa: ARG002
+    def rendered(self, file: str, result: str, seconds: float) -> None:
         self.events["rendered", file.rpartition("/")[2], result] += 1
 
-    def fetched(self, backend: str, result: str, seconds: float) -> None:  # noqa: ARG002
+    def fetched(self, backend: str, result: str, seconds: float) -> None:
         self.events["fetched", backend, result] += 1
 
     def throttled(self, backend: str) -> None:
@@ -233,7 +233,7 @@ class Bench:
             on_published=lambda template, output, digest: self.published.append((template, output, digest)),
             load_settings=self.load_settings,
             watch=False,
-            seed=random.Random(1),  # noqa: S311
+            seed=random.Random(1),
             **options,
         )
         self._task = asyncio.create_task(self._sidecar.run())
