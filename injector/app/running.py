@@ -113,7 +113,7 @@ class _Running:
     async def until(self, stop: asyncio.Event, on_hangup: list[Callable[[], object]]) -> None:
         """Serves and works until *stop* is set; raises what ends the engine before."""
         with self._servers(stop.set):
-            on_hangup.append(lambda: self._sidecar.refresh("signal"))
+            on_hangup += [self._sidecar.reload, lambda: self._sidecar.refresh("signal")]
             notifying = asyncio.create_task(self._notifier.run(), name="notifier")
             working = asyncio.create_task(self._sidecar.run(), name="sidecar")
             telling = asyncio.create_task(self._tell_start(), name="started")
