@@ -170,10 +170,10 @@ def test_an_error_is_told_once_and_so_is_its_end(sidecar: Callable[..., RunningS
     one = sidecar(*COMMON, "--refresh", "100ms")
     one.has("app.conf", "password=one\n")
     (here / "secret").unlink()
-    failed = one.logged("value is not to be had, the last good one stays")
+    failed = one.logged("file is stale, the last good one stays")
     assert failed["place"].endswith("app.conf:1:10")
     time.sleep(3)
-    assert len(one.lines("value is not to be had, the last good one stays")) == 1
+    assert len(one.lines("file is stale, the last good one stays")) == 1
     (here / "secret").write_text("two")
     one.has("app.conf", "password=two\n")
     assert one.logged("recovered")["template"].endswith("app.conf")
@@ -184,7 +184,7 @@ def test_the_application_is_told_of_a_change_but_not_of_the_first_file(
 ) -> None:
     (here / "injector.yaml").write_text(
         "apiVersion: config-injector.io/v1alpha1\nkind: Injector\ninputs: [templates]\noutputDir: out\nrefresh: 200ms\n"
-        f"notify:\n  - exec:\n      command: [sh, -c, 'echo told >> {here}/told']\n"
+        f"notify:\n  - exec: [sh, -c, 'echo told >> {here}/told']\n"
     )
     one = sidecar("--config", "injector.yaml")
     one.logged("started")
