@@ -24,7 +24,6 @@ from injector.app.reconcile.request import SidecarRequest
 from injector.app.reconcile.sinks import FileSink
 from injector.errors import RunFailed
 from injector.process.orphans import reaping
-from injector.settings.actions import numbered
 from injector.telemetry.meter import Meter
 from injector.telemetry.vitals import Vitals
 
@@ -161,7 +160,7 @@ class _Running:
     def _reload(self) -> Settings:
         assert self._load_settings is not None
         settings = self._load_settings()
-        self._loop.call_soon_threadsafe(self._notifier.replace, numbered(settings.notify))
+        self._loop.call_soon_threadsafe(self._notifier.replace, settings.notify)
         return settings
 
     def _make_notifier(self, environment: Mapping[str, str]) -> Notifier:
@@ -169,7 +168,7 @@ class _Running:
 
         settings = self._settings
         return Notifier(
-            numbered(settings.notify),
+            settings.notify,
             debounce_min=settings.debounce_min,
             debounce_max=settings.debounce_max,
             splay=settings.splay,

@@ -185,6 +185,13 @@ def sidecar_options(function: F) -> F:
             click.option(
                 "--prune/--no-prune", default=None, help="Remove outputs whose templates are gone. [no-prune]"
             ),
+            click.option(
+                "--notify",
+                multiple=True,
+                metavar="ACTION",
+                help="When files changed: signal:HUP:process=NAME, signal:HUP:/PID/FILE, exec:COMMAND, http:URL or "
+                "rollout:deployment/NAME. Repeatable.",
+            ),
             click.option("--listen", metavar="HOST:PORT", help="Serve health, metrics and status there."),
             click.option("--control", metavar="SOCKET", help="Take requests for a refresh there."),
         ]
