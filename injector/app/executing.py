@@ -26,9 +26,10 @@ from injector.app.sources import TemplateFile, read
 from injector.errors import InjectorError, RunFailed
 from injector.process import foreground
 from injector.process.orphans import reaping
+from injector.telemetry.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from injector.backends.registry import Registry
     from injector.model.template import Source
@@ -102,6 +103,7 @@ async def supervise(request: ExecRequest, settings: Settings, *, environment: Ma
 
     Raises what `prepare` raises, before the command was started; asyncio.CancelledError after SIGTERM until then.
     """
+    log.redactor = _KeepingRedactor()
     async with _backends(settings, environment, log) as backends:
         variables = _Variables(request, settings, backends, environment, log)
         supervision = _Supervision(request, settings, log, variables)
@@ -132,6 +134,13 @@ async def _backends(settings: Settings, environment: Mapping[str, str], log: Log
     finally:
         await backends.close()
         log.redactor.clear()
+
+
+class _KeepingRedactor(Redactor):
+    """One of the variables' values, which `retain` for the values of files must not forget."""
+
+    def retain(self, values: Iterable[bytes]) -> None:
+        """Forgets nothing: what the command has had may be in its environment for as long as it runs."""
 
 
 class _Variables:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from injector.app import sources
 from injector.app.build import cancelled_by_sigterm, registry
+from injector.app.ownership import only_writer
 from injector.app.rendering import render
 from injector.errors import (
     InjectorError,
@@ -64,14 +65,15 @@ async def render_until(
                 attempt += 1
                 left = deadline - time.monotonic()
                 try:
-                    return await render(
-                        request,
-                        replace(settings, timeout=max(left, 0.1)),
-                        backends,
-                        environment=environment,
-                        log=log,
-                        progress=_Telling(log),
-                    )
+                    async with only_writer(request.output_dir):
+                        return await render(
+                            request,
+                            replace(settings, timeout=max(left, 0.1)),
+                            backends,
+                            environment=environment,
+                            log=log,
+                            progress=_Telling(log),
+                        )
                 except InjectorError as error:
                     pause = _pause(attempt)
                     if not may_pass(error) or time.monotonic() + pause >= deadline:

@@ -16,8 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.app import scanning, sources
-from injector.app.publishing import publish_request
+from injector.app.publishing import publish_request, set_file
 from injector.errors import InjectorError, RunFailed, UsageError
+from injector.model.policy import WriteMode
 from injector.output import publisher
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from injector.backends.registry import Registry
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
+    from injector.output.sets import SetFile
     from injector.plan.planner import Account
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
@@ -168,10 +170,19 @@ def _finish(
 def _publish(
     request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, FileSettings]]
 ) -> tuple[RenderedFile, ...]:
-    requests = []
-    for file, (result, own) in zip(files, results, strict=True):
+    requests: dict[int, publisher.PublishRequest] = {}
+    of_set: dict[int, SetFile] = {}
+    for index, (file, (result, own)) in enumerate(zip(files, results, strict=True)):
         target = Path(file.output) if request.output_dir is not None else result.target
         assert target is not None
-        requests.append(publish_request(target, result.data, own, root=request.output_dir))
-    published = publisher.publish(requests)
-    return tuple(replace(result, changed=done.changed) for (result, _), done in zip(results, published, strict=True))
+        if own.write is WriteMode.SET and request.output_dir is not None:
+            of_set[index] = set_file(target, result.data, own)
+        else:
+            requests[index] = publish_request(target, result.data, own, root=request.output_dir)
+    changed = dict(zip(requests, publisher.publish(list(requests.values())), strict=True))
+    if of_set:
+        from injector.output.sets import publish_set  # late: start-up; few write sets
+
+        assert request.output_dir is not None
+        changed |= zip(of_set, publish_set(request.output_dir, list(of_set.values())), strict=True)
+    return tuple(replace(result, changed=changed[index].changed) for index, (result, _) in enumerate(results))

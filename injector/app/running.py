@@ -19,6 +19,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from injector.app.build import registry
+from injector.app.ownership import only_writer
 from injector.app.reconcile.engine import Sidecar
 from injector.app.reconcile.request import SidecarRequest
 from injector.app.reconcile.sinks import FileSink
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from injector.app.reconcile.request import Result, Sink
+    from injector.app.reconcile.request import Result
     from injector.app.rendering import RenderRequest
     from injector.app.status import SidecarStatus
     from injector.backends.registry import Registry
@@ -60,7 +61,10 @@ async def run_sidecar(
     engine's. Raises ListenFailed, and UsageError for a request that cannot be met.
     """
     stop = asyncio.Event()
-    with _signals(stop) as on_hangup, reaping():
+    async with contextlib.AsyncExitStack() as stack:
+        on_hangup = stack.enter_context(_signals(stop))
+        stack.enter_context(reaping())
+        await stack.enter_async_context(only_writer(request.output_dir))
         started = time.monotonic()
         backends = registry(settings, environment, log, lasting=True)
         try:
@@ -224,7 +228,7 @@ class _NotingSink:
     *known* is told of files that are found as they should be, for whoever needs the hashes of all.
     """
 
-    def __init__(self, sink: Sink, known: Callable[[str, str, str], None]) -> None:
+    def __init__(self, sink: FileSink, known: Callable[[str, str, str], None]) -> None:
         self._sink = sink
         self._known = known
         self._new: set[str] = set()
@@ -239,6 +243,11 @@ class _NotingSink:
     def publish(self, result: Result) -> bool:
         self._note((result,))
         return self._tell((result,), changed=self._sink.publish(result))
+
+    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
+        self._note(results)
+        many = self._sink.publish_many(results)
+        return [self._tell((result,), changed=changed) for result, changed in zip(results, many, strict=True)]
 
     def publish_set(self, results: Sequence[Result]) -> bool:
         self._note(results)

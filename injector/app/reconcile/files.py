@@ -77,6 +77,8 @@ class ManagedFile:
             return False
         self.seen = seen
         self.version += 1
+        if self.condition.state is FileState.REMOVED:
+            self.condition = replace(self.condition, state=FileState.PENDING)
         # One that cannot be scanned keeps its values: they are wanted again when it is mended.
         if seen.template is not None or not self.has_output:
             self.references = _references(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence  # noqa: TC003 - msgspec reads the fields' types
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from injector.app.reconcile.request import Result, Sink
+from injector.app.reconcile.request import BatchSink, Result, Sink
 from injector.app.reconcile.templates import Seen  # noqa: TC001
 from injector.backends.contract import Outcome  # noqa: TC001
 from injector.errors import InjectorError
@@ -50,8 +51,27 @@ class Done(Struct, frozen=True):
     failure: InjectorError | None = None
 
 
-def publish(job: Job, sink: Sink) -> Done:
-    """Renders and publishes one file. Raises nothing that is the user's: it is in the answer."""
+def publish(jobs: Sequence[Job], sink: Sink) -> list[Done]:
+    """
+    Renders and publishes files, each for itself: one that fails costs no other anything.
+
+    Raises nothing that is the user's: it is in the answers.
+    """
+    if len(jobs) > 1 and isinstance(sink, BatchSink):
+        began = time.monotonic()
+        rendered = [_render(job) for job in jobs]
+        results = [result for result, _ in rendered if result is not None]
+        with contextlib.suppress(InjectorError):  # whose fault it is is found out one by one
+            changed = iter(sink.publish_many(results))
+            seconds = (time.monotonic() - began) / len(jobs)
+            return [
+                done if result is None else _finished(done, changed=next(changed), seconds=seconds)
+                for result, done in rendered
+            ]
+    return [_publish(job, sink) for job in jobs]
+
+
+def _publish(job: Job, sink: Sink) -> Done:
     began = time.monotonic()
     result, done = _render(job)
     if result is None:

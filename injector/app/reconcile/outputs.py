@@ -16,7 +16,7 @@ from injector.model.policy import WriteMode
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
     from injector.app.reconcile.clock import Clock
     from injector.app.reconcile.jobs import Done, Job
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
+
+_MOST_AT_ONCE = 500
+_LARGEST_AT_ONCE = 4 * 1024 * 1024  # bytes of templates
 
 
 class Outputs:
@@ -225,7 +228,8 @@ class Outputs:
     def advance(self) -> None:
         """Does what is to be done now; see the class."""
         names, self._dirty = self._dirty, set()
-        for name in names:
+        ready: list[tuple[ManagedFile, object]] = []
+        for name in sorted(names):
             file = self._files.get(name)
             if file is None:
                 continue
@@ -236,8 +240,10 @@ class Outputs:
                     self._begin(self._remove(file))
             elif self._is_of_set(file):
                 self._set_is_dirty = True
-            else:
-                self._advance(file)
+            elif (key := self._advance(file)) is not None:
+                ready.append((file, key))
+        for batch in _batches(ready):
+            self._begin(self._publish(batch))
         if self._set_is_dirty:
             self._advance_set()
         self._teller.tell(self._files.values())
@@ -245,19 +251,18 @@ class Outputs:
     def _is_of_set(self, file: ManagedFile) -> bool:
         return file.seen.own.write is WriteMode.SET and self._request.output_dir is not None
 
-    def _advance(self, file: ManagedFile) -> None:
+    def _advance(self, file: ManagedFile) -> object:
+        """What the output is to be made of, when it is to be made now; None otherwise."""
         if self._is_waiting(file):
-            return
+            return None
         key, errors = self._key(file)
         if errors:
             self._refused(file, errors)
         elif key == file.published:
             file.settle(unfresh(file.seen, self._entries(file)))
-        elif key == file.tried:
-            return
-        else:
-            file.is_busy = True
-            self._begin(self._publish(file, key))
+        elif key != file.tried:
+            return key
+        return None
 
     def _is_waiting(self, file: ManagedFile) -> bool:
         """Whether a value is on its way, for the first time or because it is due. A retry is not waited for."""
@@ -296,18 +301,23 @@ class Outputs:
             return Path(seen.output), self._request.output_dir
         return self._request.output or Path(seen.output or seen.name), None
 
-    async def _publish(self, file: ManagedFile, key: object) -> None:
-        job, sink = self._job(file), self._sink
+    async def _publish(self, batch: Sequence[tuple[ManagedFile, object]]) -> None:
+        work, sink = [self._job(file) for file, _ in batch], self._sink
+        done = await self._call(batch, lambda: jobs.publish(work, sink))
+        for (file, key), one in zip(batch, done, strict=True):
+            self._finished(file, key, one)
+
+    async def _call(self, batch: Sequence[tuple[ManagedFile, object]], work: Callable[[], list[Done]]) -> list[Done]:
         try:
-            done = await self._publisher.call(lambda: jobs.publish(job, sink))
-        except Exception as error:  # noqa: BLE001  # a fault of one file must not end the others
-            done = jobs.Done(file.name, failure=_fault(file.name, error))
+            return await self._publisher.call(work)
+        except Exception as error:  # noqa: BLE001  # a fault of some files must not end the others
+            return [jobs.Done(file.name, failure=_fault(file.name, error)) for file, _ in batch]
         finally:
-            file.is_busy = False
-        self._finished(file, key, done)
-        if file.is_late:
-            file.is_late = False
-            self._dirty.add(file.name)
+            for file, _ in batch:
+                file.is_busy = False
+                if file.is_late:
+                    file.is_late = False
+                    self._dirty.add(file.name)
 
     def _finished(self, file: ManagedFile, key: object, done: Done) -> None:
         self._published_bytes += done.size
@@ -364,19 +374,13 @@ class Outputs:
             for file, _ in ready:
                 file.settle(unfresh(file.seen, self._entries(file)))
         elif any(key != file.tried for file, key in ready):
+            for file, _ in ready:
+                file.is_busy = True
             self._begin(self._publish_set(ready))
 
     async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]]) -> None:
-        for file, _ in ready:
-            file.is_busy = True
         work, sink = [self._job(file) for file, _ in ready], self._sink
-        try:
-            done = await self._publisher.call(lambda: jobs.publish_set(work, sink))
-        except Exception as error:  # noqa: BLE001  # as for one file
-            done = [jobs.Done(file.name, failure=_fault(file.name, error)) for file, _ in ready]
-        finally:
-            for file, _ in ready:
-                file.is_busy = False
+        done = await self._call(ready, lambda: jobs.publish_set(work, sink))
         held = next((one.problems for one in done if one.digest is None and one.problems), ())
         for (file, key), one in zip(ready, done, strict=True):
             if one.digest is None and one.failure is None and not one.problems:
@@ -384,9 +388,6 @@ class Outputs:
                 file.settle(held[:1])
             else:
                 self._finished(file, key, one)
-            if file.is_late:
-                file.is_late = False
-                self._dirty.add(file.name)
 
     # -------------------------------------------------------------------------------------------------------- others
 
@@ -408,6 +409,23 @@ def _reason(before: object, now: object) -> str:
     if not isinstance(before, tuple) or not isinstance(now, tuple):
         return "refresh"  # asked for; what was there is not trusted then
     return "values" if before[0] == now[0] else "template"
+
+
+def _batches(
+    ready: Sequence[tuple[ManagedFile, object]],
+) -> Iterator[list[tuple[ManagedFile, object]]]:
+    """As many files at once as keep the publisher's memory, and what is lost by a fault, small. They are busy then."""
+    batch: list[tuple[ManagedFile, object]] = []
+    size = 0
+    for file, key in ready:
+        file.is_busy = True
+        batch.append((file, key))
+        size += len(file.seen.template.source.data) if file.seen.template is not None else 0
+        if len(batch) >= _MOST_AT_ONCE or size >= _LARGEST_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _fault(name: str, error: Exception) -> OutputError:

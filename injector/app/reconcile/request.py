@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - msgspec reads the fields' types
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -64,6 +64,15 @@ class Sink(Protocol):
 
     def remove(self, path: Path, root: Path | None) -> bool:
         """Removes an output whose template is gone. False when there was none."""
+        ...
+
+
+@runtime_checkable
+class BatchSink(Protocol):
+    """What a sink offers beside `Sink` when many files at once cost it less than one by one."""
+
+    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
+        """`publish` for each, in order; all or none. When it raises, they are published one by one."""
         ...
 
 

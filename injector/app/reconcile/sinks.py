@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from injector.app.publishing import publish_request
-from injector.errors import OutputError
+from injector.app.publishing import publish_request, set_file
 from injector.output import publisher
+from injector.output.removal import remove
+from injector.output.sets import publish_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from injector.app.reconcile.request import Result
     from injector.model.secret import Secret
@@ -24,21 +25,25 @@ class FileSink:
         request = publish_request(result.target, result.data, result.own, root=result.root)
         return publisher.publish([request])[0].changed
 
+    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
+        """See BatchSink."""
+        requests = [publish_request(one.target, one.data, one.own, root=one.root) for one in results]
+        return [done.changed for done in publisher.publish(requests)]
+
     def publish_set(self, results: Sequence[Result]) -> bool:
         """See Sink."""
-        requests = [publish_request(one.target, one.data, one.own, root=one.root) for one in results]
-        return any(done.changed for done in publisher.publish(requests))
+        roots = {result.root for result in results}
+        root = roots.pop()
+        if roots or root is None:
+            raise ValueError("a set is of one directory")
+        files = [set_file(one.target, one.data, one.own) for one in results]
+        return any(done.changed for done in publish_set(root, files))
 
     def remove(self, path: Path, root: Path | None) -> bool:
         """See Sink."""
-        whole = root / path if root is not None else path
-        try:
-            whole.unlink()
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise OutputError(f"{whole} cannot be removed: {error.strerror}") from None
-        return True
+        if root is None:
+            return remove(Path(path.name), path.parent)
+        return remove(path, root)
 
 
 class MemorySink:
@@ -54,10 +59,14 @@ class MemorySink:
 
     def publish(self, result: Result) -> bool:
         """See Sink."""
-        if self._results.get(result.path) == result.data:
-            return False
-        self._results = {**self._results, result.path: result.data}
-        return True
+        return self.publish_many([result])[0]
+
+    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
+        """See BatchSink."""
+        changed = [self._results.get(result.path) != result.data for result in results]
+        if any(changed):
+            self._results = {**self._results, **{result.path: result.data for result in results}}
+        return changed
 
     def publish_set(self, results: Sequence[Result]) -> bool:
         """See Sink."""
