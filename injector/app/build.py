@@ -12,6 +12,7 @@ from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
 from injector.process.hardening import watch_loop
+from injector.process.termination import was_noted
 from injector.settings.options import REATTACH_VARIABLE
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def cancelled_by_sigterm() -> Iterator[None]:
     except (NotImplementedError, RuntimeError, ValueError):  # no signals here: Windows, or not the main thread
         yield
         return
+    if was_noted():
+        task.cancel()
     try:
         yield
     finally:

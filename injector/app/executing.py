@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from injector.app.build import cancelled_by_sigterm, registry
 from injector.app.environment import read_variables, resolve_variables
+from injector.app.ownership import only_writer
 from injector.app.rendering import RenderRequest, render
 from injector.app.sources import TemplateFile, read
 from injector.errors import InjectorError, RunFailed
@@ -113,6 +114,7 @@ async def supervise(request: ExecRequest, settings: Settings, *, environment: Ma
                 if request.files is not None:
                     from injector.app.running import keep_files  # late: start-up
 
+                    await stack.enter_async_context(only_writer(request.files.output_dir))
                     await stack.enter_async_context(
                         keep_files(
                             request.files,

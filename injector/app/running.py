@@ -25,6 +25,7 @@ from injector.app.reconcile.request import SidecarRequest
 from injector.app.reconcile.sinks import FileSink
 from injector.errors import RunFailed
 from injector.process.orphans import reaping
+from injector.process.termination import was_noted
 from injector.telemetry.meter import Meter
 from injector.telemetry.vitals import Vitals
 
@@ -338,6 +339,8 @@ def _signals(stop: asyncio.Event) -> Iterator[list[Callable[[], object]]]:
     }
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
+    if was_noted():
+        end()
     try:
         yield on_hangup
     finally:

@@ -11,6 +11,7 @@ import click
 
 from injector.cli import options
 from injector.errors import UsageError
+from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from injector.app.rendering import RenderRequest
@@ -101,7 +102,8 @@ def command(
     supervised = executing.needs_supervision(request, settings)
     work: Any = executing.supervise if supervised else executing.prepare
     try:
-        answer = asyncio.run(work(request, settings, environment=os.environ, log=log))
+        with only_noted():
+            answer = asyncio.run(work(request, settings, environment=os.environ, log=log))
     except asyncio.CancelledError:  # SIGTERM before the command was started: everything is cleaned up by now
         return 128 + signal.SIGTERM
     if supervised:

@@ -12,6 +12,7 @@ import click
 from injector.cli import options
 from injector.cli.render import show
 from injector.errors import ExitCode, UsageError
+from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,8 @@ def command(
     single = chosen.output_dir is None
     request = RenderRequest(chosen.inputs, output=chosen.output, output_dir=chosen.output_dir, single=single)
     try:
-        report = asyncio.run(render_until(request, settings, environment=os.environ, log=log))
+        with only_noted():
+            report = asyncio.run(render_until(request, settings, environment=os.environ, log=log))
     except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now
         return 128 + signal.SIGTERM
     show(report, started, to_stdout=False, output_format=output_format, quiet=quiet)

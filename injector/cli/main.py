@@ -16,9 +16,9 @@ import click
 import injector
 from injector.cli import options
 from injector.cli.lazy import LazyGroup
-from injector.cli.termination import Terminated, terminable
 from injector.errors import ExitCode, InjectorError, OutputError
 from injector.process.hardening import frames, harden, make_streams_safe
+from injector.process.termination import Terminated, terminable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ import click
 
 from injector.cli import options
 from injector.errors import ExitCode, OutputError
+from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,8 @@ def command(
     with Progress("resolving", sys.stderr) as progress:
         run = render_once(request, settings, environment=os.environ, log=log, progress=None if quiet else progress)
         try:
-            report = asyncio.run(run)
+            with only_noted():
+                report = asyncio.run(run)
         except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now
             return 128 + signal.SIGTERM
     show(report, started, to_stdout=chosen.to_stdout, output_format=output_format, quiet=quiet)

@@ -9,6 +9,7 @@ import click
 
 from injector.cli import options
 from injector.errors import ExitCode, UsageError
+from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,14 +63,15 @@ def command(
     def load_again() -> Settings:
         return options.load_settings(flags, output_format="text", defaults=DEFAULTS)[0]
 
-    asyncio.run(
-        run_sidecar(
-            request,
-            settings,
-            environment=os.environ,
-            log=log,
-            settings_path=path,
-            load_settings=load_again if path is not None else None,
+    with only_noted():
+        asyncio.run(
+            run_sidecar(
+                request,
+                settings,
+                environment=os.environ,
+                log=log,
+                settings_path=path,
+                load_settings=load_again if path is not None else None,
+            )
         )
-    )
     return int(ExitCode.DONE)

@@ -319,9 +319,9 @@ def test_a_shell_in_it_has_the_terminal(terminal: Callable[..., Terminal], more:
     shell.type("echo a$((1+1))b\n")
     shell.expect("a2b")
     shell.expect("$ ")
-    shell.type("sleep 1000\n")
-    shell.expect("sleep 1000")
-    time.sleep(0.5)
+    shell.type("echo r$((1+1))dy; sleep 1000\n")
+    shell.expect("r2dy")
+    time.sleep(1)
     shell.type("\x03")  # Ctrl-C ends the sleep, and neither the shell nor us
     shell.expect("$ ")
     shell.type("exit 5\n")

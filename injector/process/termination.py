@@ -1,7 +1,8 @@
 """
 SIGTERM from the first moment on, as process 1 too, for which the kernel ignores a signal that has no handler.
 
-The event loop's own handling takes over as soon as there is a loop.
+Before there is an event loop the signal raises; while one is made, and work begins on it, it is noted, since an
+exception there would tear the loop. The work's own handling takes over as soon as it runs, and asks `was_noted` then.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_noted: list[int] = []
+_quiet = False
 
 
 class Terminated(SystemExit):
@@ -35,7 +39,26 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _noted.clear()
 
 
-def _terminate(number: int, _: object) -> NoReturn:
-    raise Terminated(number)
+@contextlib.contextmanager
+def only_noted() -> Iterator[None]:
+    """For the time of the context SIGTERM is noted and raises nothing: who works in it asks `was_noted`."""
+    global _quiet  # what a signal's handler does is the process's, not a caller's
+    _quiet = True
+    try:
+        yield
+    finally:
+        _quiet = False
+
+
+def was_noted() -> bool:
+    """Whether SIGTERM has come."""
+    return bool(_noted)
+
+
+def _terminate(number: int, _: object) -> None:
+    _noted.append(number)
+    if not _quiet:
+        raise Terminated(number)
