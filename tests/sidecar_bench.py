@@ -250,11 +250,12 @@ class Bench:
     async def quiet(self) -> None:
         """Returns when nothing is under way."""
         async with asyncio.timeout(self.patience):
-            for _ in range(3):
+            for _ in range(3):  # what has just ended may be a reason for more
                 while not self.is_quiet():
                     self._raise()
-                    await asyncio.sleep(0.001)
-                await asyncio.sleep(0.002)
+                    await asyncio.sleep(0.0005)
+                for _ in range(5):
+                    await asyncio.sleep(0)
 
     def is_quiet(self) -> bool:
         return self.sidecar.is_idle

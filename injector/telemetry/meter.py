@@ -23,7 +23,7 @@ class Meter:
         """A value was wanted: *result* is `hit`, `miss` or `expired`."""
 
     def watched(self, source: str) -> None:
-        """There is a reason to look again: *source* is `inotify`, `rescan`, `timer`, `push`, `refresh`, `signal`."""
+        """A reason to look again; *source*: `inotify`, `rescan`, `polling`, `timer`, `push`, `refresh`, `signal`."""
 
     def notified(self, kind: str, result: str) -> None:
         """A notification ended: *kind* is `signal`, `exec`, `http` or `rollout`, *result* `ok` or `failed`."""

@@ -71,7 +71,7 @@ class Inotify:
         try:
             return int(self._instance.add_watch(directory, mask | _MASK_ADD | _ONLYDIR))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.ENOMEM):
+            if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EPERM, errno.ENOSYS):
                 raise _unavailable(error) from None
             return None
 

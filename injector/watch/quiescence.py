@@ -20,8 +20,8 @@ class Quiescence:
         self._first: float | None = None
         self._due = 0.0
 
-    def hit(self, now: float, *, settled: bool) -> None:
-        """There was a change at *now*."""
+    def hit(self, now: float, settled: bool) -> None:  # noqa: FBT001  told apart by type
+        """There was a change at *now*; *settled* as in `watcher.Change`."""
         if self._first is None:
             self._first, self._due = now, now + self._shortest
         elif self._due > now:  # what is due stays due

@@ -101,7 +101,7 @@ class Survey:
         return [name for name in names if self._is_wanted(name)]
 
     def _locate(self, directory: str, path: str) -> str | None:
-        """Where *path* leads from *directory*, free of links; None for nowhere. The directories on the way are watched."""
+        """Where *path* leads from *directory*, free of links; None for nowhere. What is on the way is watched."""
         parts = path.split("/")[::-1]
         links = 0
         while parts:

@@ -146,12 +146,12 @@ class Watcher:
         if self._retargeted:
             self._retargeted = False
             self._warn_of_single_files()
-            await self._look("rescan", always=True)
+            await self._look(always=True)
         elif any(_matters(event, self._last) for event in events):
-            await self._look("inotify", events, always=True)
+            await self._look(events, always=True)
         elif time.monotonic() >= self._due:
             self._try_again()
-            await self._look("polling" if self.is_polling else "rescan")
+            await self._look()
         else:
             await asyncio.sleep(_IDLE_PAUSE)
             return
@@ -173,8 +173,8 @@ class Watcher:
             if descriptor is not None:
                 loop.remove_reader(descriptor)
 
-    async def _look(self, source: str, events: Sequence[Event] = (), *, always: bool = False) -> None:
-        """Surveys, and calls back if *always* or if there is something new."""
+    async def _look(self, events: Sequence[Event] = (), *, always: bool = False) -> None:
+        """Surveys, because of *events* or without any, and calls back if *always* or if there is something new."""
         before = self._last
         survey = await self._survey()
         fresh = abs(time.time() - survey.newest) < _FRESH
@@ -183,6 +183,7 @@ class Watcher:
         self._seen = None if fresh else survey.fingerprint
         self._due = time.monotonic() + (min(POLL, self._rescan) if self.is_polling else self._rescan)
         if changed:
+            source = "inotify" if events else "polling" if self.is_polling else "rescan"
             self._meter.watched(source)
             settled = _settled(events, before, survey) if events else not fresh
             self._on_change(Change(source, settled))

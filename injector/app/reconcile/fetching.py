@@ -111,7 +111,7 @@ class Fetcher:
             )
         except Exception as error:  # noqa: BLE001  # a backend with a fault costs its own references
             failed = BackendUnavailable(
-                f"the backend of {account.prefix} failed: {type(error).__name__}", hint="this is a fault of the backend"
+                f"the backend of {account.prefix} failed: {_kind(error)}", hint="this is a fault of the backend"
             )
             answers = dict.fromkeys(flight.asked, failed)
         for reference in tuple(flight.left):
@@ -127,3 +127,10 @@ class Fetcher:
 def worker_of(account: Account) -> str:
     """What the fetches of *account* are called among the vitals."""
     return f"fetch {account.prefix}" + (f" {account.connection}" if account.connection else "")
+
+
+def _kind(error: BaseException) -> str:
+    """The error's type; its text may hold a value. One from a group of tasks is told by its first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
