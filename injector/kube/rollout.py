@@ -80,9 +80,9 @@ def _refuse_too_soon(request: RolloutRequest, annotations: Mapping[str, str]) ->
         since = (datetime.now(UTC) - changed_at).total_seconds()
     except (KeyError, ValueError, TypeError):
         return  # not there, or not by us
-    # A time ahead of our clock counts as now: a wrong clock elsewhere must not hold up restarts for long.
-    left = request.min_interval - max(since, 0.0)
-    if left > 0:
+    left = request.min_interval - since
+    # A time far ahead of our clock comes from a wrong one: it must not hold up restarts until it is reached.
+    if 0 < left <= 2 * request.min_interval:
         raise NotifyPostponed(f"{_named(request)} was restarted a moment ago", retry_after=left)
 
 
@@ -148,7 +148,8 @@ def _no_connection(error: BaseException) -> NotifyError:
     """Only what kind of failure: the texts of these errors hold addresses, and what a server sent."""
     import urllib3  # late: comes with kubernetes
 
-    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
+    slow = isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
+    if slow and not isinstance(error, urllib3.exceptions.NewConnectionError):  # refused; a time-out by its class only
         return NotifyTimeout("the API server did not answer in time")
     if isinstance(error, urllib3.exceptions.SSLError):
         return NotifyFailed("the API server's certificate does not hold, or it speaks no TLS")

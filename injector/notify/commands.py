@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -49,7 +50,7 @@ def variables(changes: Changes) -> dict[str, str]:
     """
     lines = ("\n".join(changes.templates), "\n".join(changes.outputs))
     named = dict(zip(CHANGED_VARIABLES, lines, strict=True))
-    return {name: text for name, text in named.items() if len(text.encode()) <= _LONGEST_VARIABLE}
+    return {name: text for name, text in named.items() if len(os.fsencode(text)) <= _LONGEST_VARIABLE}
 
 
 async def run_command(action: ExecAction, *, environment: Mapping[str, str], log: Log) -> None:
@@ -111,7 +112,8 @@ async def run_program(
 async def _end(child: ChildProcess, readers: Sequence[asyncio.Task[None]], seconds: float) -> ExitStatus | None:
     """How the program ended by itself; None when it did not in time, and is stopped."""
     try:
-        status = await asyncio.wait_for(child.wait(), seconds)
+        async with asyncio.timeout(seconds):  # not `wait_for`: before Python 3.12 it can swallow a cancellation
+            status = await child.wait()
     except TimeoutError:
         await child.stop(_GRACE)
         return None

@@ -31,7 +31,11 @@ def fingerprint(digests: Iterable[tuple[str, str]]) -> str:
     One hash (hex) over pairs of template and digest, whatever their order. As guessable as the files are: it stays
     between processes of ours.
     """
-    return hashlib.sha256(msgspec.json.encode(sorted(digests))).hexdigest()
+    whole = hashlib.sha256()
+    for template, digest in sorted(digests):
+        for part in (os.fsencode(template), digest.encode()):
+            whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.hexdigest()
 
 
 async def restart(

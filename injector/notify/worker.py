@@ -107,8 +107,10 @@ class Worker:
             if pause is not None and pause <= 0:
                 await self._attempt()
             else:
+                # Not `wait_for`: before Python 3.12 it can swallow the cancellation that comes with the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
 
     def status(self) -> NotificationStatus:
         """How it stands."""
@@ -187,6 +189,4 @@ class Worker:
         )
 
     def _say(self, level: Level, event: str, **fields: object) -> None:
-        # A full disk or a closed pipe behind the log is no reason to stop telling applications.
-        with contextlib.suppress(OSError, ValueError):
-            self._log.write(level, event, kind=self.action.kind, **fields)
+        self._log.write(level, event, kind=self.action.kind, **fields)

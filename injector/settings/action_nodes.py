@@ -83,7 +83,7 @@ class _Reader:
                 items = self._nodes.items(node, f"{where}.{key}")
                 for index, item in enumerate(items):
                     self._nodes.scalar(item, f"{where}.{key}[{index}]", fields[key], found.append)
-                value = tuple(found) if items and len(items) == len(found) else None
+                value = tuple(found) if len(items) == len(found) else None
             else:
                 self._nodes.scalar(node, f"{where}.{key}", fields[key], found.append)
                 value = found[0] if found else None

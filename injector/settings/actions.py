@@ -97,7 +97,7 @@ class RolloutAction(_Action, frozen=True, kw_only=True, tag_field="action", tag=
     resource: str
     namespace: str = ""
     min_interval: float = 60.0
-    timeout: float = 30.0
+    timeout: float = 60.0
 
 
 Action = SignalAction | ExecAction | HttpAction | RolloutAction
