@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
+from injector.errors import InjectorError
 from injector.process.hardening import watch_loop
 from injector.process.termination import was_noted
 from injector.settings.options import REATTACH_VARIABLE
+from injector.telemetry.redaction import scrub
+from injector.telemetry.traces import make_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -95,12 +98,19 @@ async def render_once(
     from injector.app.rendering import render  # late: `plugin list` renders nothing
 
     watch_loop(asyncio.get_running_loop(), log.error)
+    tracer = make_tracer(environment, log)
     backends = registry(settings, environment, log)
     with cancelled_by_sigterm():
         try:
-            return await render(request, settings, backends, environment=environment, log=log, progress=progress)
+            return await render(
+                request, settings, backends, environment=environment, log=log, progress=progress, tracer=tracer
+            )
+        except InjectorError as error:
+            scrub(error, log.redactor)
+            raise
         finally:
             await backends.close()
+            tracer.close()
             log.redactor.clear()
 
 

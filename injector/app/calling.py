@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from injector.app.build import cancelled_by_sigterm, registry
 from injector.errors import InjectorError, PluginAnswerInvalid
 from injector.process.hardening import watch_loop
+from injector.telemetry.redaction import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,5 +37,8 @@ async def call_plugin(
                     raise outcome
                 return outcome, backend.name
             raise PluginAnswerInvalid(f"{backend.name} gave no answer for {reference}")
+        except InjectorError as error:
+            scrub(error, log.redactor)
+            raise
         finally:
             await backends.close()

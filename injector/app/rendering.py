@@ -22,6 +22,7 @@ from injector.model.policy import WriteMode
 from injector.output import publisher
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
+from injector.telemetry.traces import NO_TRACES
 from injector.template.scanner import scan
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from injector.plan.planner import Account
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
+    from injector.telemetry.traces import Tracer
 
 
 class RenderRequest(Struct, frozen=True):
@@ -80,6 +82,7 @@ async def render(
     environment: Mapping[str, str],
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    tracer: Tracer = NO_TRACES,
 ) -> RenderReport:
     """
     One pass over the templates of *request*.
@@ -103,8 +106,9 @@ async def render(
     limits = Limits(
         deadline=settings.timeout, call_timeout=settings.plugins.call_timeout, concurrency=settings.concurrency
     )
-    values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress)
-    return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan))
+    with tracer.span("pass", templates=len(templates), tokens=plan.tokens, fetches=len(plan)):
+        values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress, tracer=tracer)
+        return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan), tracer=tracer)
 
 
 def _refuse_several_for_one(request: RenderRequest, files: Sequence[sources.TemplateFile]) -> None:
@@ -143,6 +147,7 @@ def _finish(
     settings: Settings,
     *,
     fetches: int,
+    tracer: Tracer,
 ) -> RenderReport:
     """Renders all templates, and publishes them if every one of them is whole."""
     problems: list[InjectorError] = []
@@ -150,7 +155,8 @@ def _finish(
     results: list[tuple[RenderedFile, FileSettings]] = []
     for file, template in zip(files, templates, strict=True):
         own = settings.for_file(file.name)
-        rendered = renderer.render(template, own.missing)
+        with tracer.span("render", file=file.name):
+            rendered = renderer.render(template, own.missing)
         problems.extend(rendered.problems)
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
@@ -158,7 +164,10 @@ def _finish(
         results.append((result, own))
     if problems:
         raise RunFailed(problems)
-    written = _publish(request, files, results) if results and results[0][0].target is not None else None
+    written = None
+    if results and results[0][0].target is not None:
+        with tracer.span("publish", files=len(results)):
+            written = _publish(request, files, results)
     return RenderReport(
         files=tuple(result for result, _ in results) if written is None else written,
         tokens=sum(result.tokens for result, _ in results),

@@ -31,9 +31,10 @@ Examples:
 @options.output_format
 def command(probe: str, timeout: str, output_format: str, **flags: Any) -> int:
     """
-    Ask a running sidecar whether it is live (the default), ready or started (exec probe).
+    Ask a running sidecar whether it is live, ready or started (exec probe).
 
-    Exit code 0 is yes, 1 is no or no answer; 2 and 3 are wrong flags and settings.
+    It is asked whether it is live unless another flag is given. Exit code 0 is yes, 1 is no or no answer; 2 and 3 are
+    wrong flags and settings.
     """
     from injector.app.serving.client import ask  # late: start-up
 

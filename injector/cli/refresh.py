@@ -24,9 +24,9 @@ Examples:
 @options.output_format
 def command(wait: bool, timeout: str, output_format: str, **flags: Any) -> int:  # noqa: FBT001  # click's way of a flag
     """
-    Make a running sidecar ask for all values now, through its control socket.
+    Make a running sidecar ask for all values now.
 
-    Exit code 0 when no file failed.
+    It is asked through its control socket. Exit code 0 when no file failed.
     """
     path = "/refresh" if wait else "/refresh?wait=false"
     document = control.ask(flags, path, method="POST", timeout=timeout, output_format=output_format)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @options.output_format
 def command(timeout: str, output_format: str, **flags: Any) -> int:
     """
-    Show what a running sidecar knows of its files, values and plugins, through its control socket.
+    Show what a running sidecar knows of its files, values and plugins.
 
-    Values are never shown. Exit code 0 when it is ready, 1 when it is not.
+    It is asked through its control socket. Values are never shown. Exit code 0 when it is ready, 1 when it is not.
     """
     document = control.ask(flags, "/status", method="GET", timeout=timeout, output_format=output_format)
     if output_format == "json":

@@ -230,10 +230,13 @@ class _Account:
             self._attempts[reference] = self._attempts.get(reference, 0) + 1
         began = time.monotonic()
         with self._run.tracer.span("fetch", backend=self._prefix, references=len(references)) as span:
-            result, worst, again = await self._fetch(references)
+            result = DeadlineExceeded.code  # what cancels a call is the run's deadline, or its end
+            try:
+                result, worst, again = await self._fetch(references)
+            finally:
+                self._run.meter.fetched(self._prefix, result, time.monotonic() - began)
             if result != _OK:
                 span.fail(result)
-        self._run.meter.fetched(self._prefix, result, time.monotonic() - began)
         if isinstance(worst, Throttled):
             self._run.meter.throttled(self._prefix)
         if worst is not None:

@@ -16,8 +16,12 @@ from bisect import bisect_right, insort
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.errors import RunFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from injector.errors import InjectorError
 
 SHORTEST: Final = 4
 MASK: Final = "***"
@@ -77,6 +81,21 @@ class Redactor:
             while self._pending:
                 self._index.add(_forms(self._pending.pop()))
             return self._index.mask(text)
+
+
+def scrub(error: InjectorError, redactor: Redactor) -> None:
+    """
+    Takes known values out of what *error* says, and lets go of the exceptions that it came from.
+
+    A plugin's own words may be part of a message. `from None` hides where an error came from and keeps it: a
+    JSONDecodeError has the whole document.
+    """
+    error.message = redactor.clean(error.message)
+    error.hint = redactor.clean(error.hint) if error.hint is not None else None
+    error.args = tuple(redactor.clean(part) if isinstance(part, str) else part for part in error.args)
+    error.__cause__ = error.__context__ = None
+    for single in error.errors if isinstance(error, RunFailed) else ():
+        scrub(single, redactor)
 
 
 class _Index:
@@ -170,8 +189,10 @@ def _spellings(text: str, *, every: bool) -> Iterator[str]:
     if len(text) < SHORTEST:
         return
     yield text
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield once
+        yield json.dumps(once)[1:-1]  # JSON in a text of JSON: an answer that is logged as a field
     yield text.replace("\r", "\\r").replace("\n", "\\n")
     yield from _base64(text.encode("utf-8", "replace"))
     if every:

@@ -35,7 +35,7 @@ class Tracer:
     """Hands out spans. This one records nothing, for runs without traces."""
 
     @contextlib.contextmanager
-    def span(self, name: str, **attributes: str | float | bool) -> Iterator[Span]:
+    def span(self, name: str, **attributes: str | float | bool) -> Iterator[Span]:  # noqa: ARG002  # for others
         """
         A span for the time of the context, inside of the one that is open in this task.
 

@@ -1,7 +1,7 @@
 """
 Asks a running sidecar: one request over TCP or a unix socket.
 
-Plain sockets: `injector health` runs every few seconds in every pod, and importing `http.client` takes longer than asking.
+Plain sockets, since `injector health` runs every few seconds in every pod: `http.client` takes longer to import.
 """
 
 from __future__ import annotations

@@ -137,13 +137,10 @@ class HttpServer:
         self._tasks.add(task)
         self._reading[task] = None
         try:
-            await self._exchange(task, reader, writer)
-        except (TimeoutError, OSError):
-            writer.transport.abort()  # too slow, or gone
-        except asyncio.CancelledError:
-            writer.transport.abort()  # in the way of others, or we end
-            raise
+            with contextlib.suppress(TimeoutError, OSError):  # too slow, or gone
+                await self._exchange(task, reader, writer)
         finally:
+            writer.transport.abort()  # does nothing to what is closed already
             self._tasks.discard(task)
             self._reading.pop(task, None)
 

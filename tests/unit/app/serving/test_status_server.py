@@ -86,6 +86,7 @@ def test_started_once_every_required_file_was_rendered(served: Any) -> None:
     assert served.get("/startupz")[0] == 200
 
 
+@pytest.mark.fault(69, "status, probes and metrics show names and hashes; known values in messages are masked")
 def test_status_is_documented_json_without_known_values(served: Any) -> None:
     redactor = Redactor()
     redactor.add(b"canary-S3cret-4711")
@@ -106,7 +107,8 @@ def test_status_is_documented_json_without_known_values(served: Any) -> None:
         "error": None,
     }
     assert document["plugins"][0]["lastError"] == "it said ***"
-    assert "canary" not in body
+    for path in ("/status", "/metrics", "/livez?verbose", "/readyz?verbose", "/startupz?verbose"):
+        assert "canary" not in served.get(path)[1]
 
 
 def test_read_only_and_no_other_pages(served: Any) -> None:
