@@ -14,6 +14,7 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     │  └─ DeniedError           6
     ├─ PluginError              7  the program that should have answered
     ├─ OutputError              9  the result cannot be put where it belongs
+    ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
     ├─ NotifyError              9  nobody could be told that files changed
     └─ RunFailed                   several of the above, reported together
 
@@ -47,6 +48,8 @@ class ExitCode(IntEnum):
     CHECK = 8
     OUTPUT = 9
     STALE = 10
+    NOT_EXECUTABLE = 126
+    COMMAND_NOT_FOUND = 127
 
 
 # Several errors, one exit code: what no retry and no permission cures comes first.
@@ -476,6 +479,32 @@ class ProjectExists(OutputError):
     """The directory of a new project has something in it."""
 
     code = "project-exists"
+
+
+# --------------------------------------------------------------------------------------------------------- command
+
+
+class CommandError(InjectorError):
+    """The command of `injector exec`, or its environment, cannot be used."""
+
+    code = "command-invalid"
+    exit_code = ExitCode.INVALID
+
+
+class EnvironmentInvalid(CommandError):
+    """A template of environment variables, or a value, makes no variable. `place` is set."""
+
+    code = "environment-invalid"
+
+
+class CommandNotFound(CommandError):
+    code = "command-not-found"
+    exit_code = ExitCode.COMMAND_NOT_FOUND
+
+
+class CommandNotExecutable(CommandError):
+    code = "command-not-executable"
+    exit_code = ExitCode.NOT_EXECUTABLE
 
 
 # ---------------------------------------------------------------------------------------------------- notification

@@ -13,6 +13,7 @@ from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
 from injector.errors import InjectorError
 from injector.process.hardening import watch_loop
+from injector.process.termination import was_noted
 from injector.settings.options import REATTACH_VARIABLE
 from injector.telemetry.redaction import scrub
 from injector.telemetry.traces import make_tracer
@@ -124,6 +125,8 @@ def cancelled_by_sigterm() -> Iterator[None]:
     except (NotImplementedError, RuntimeError, ValueError):  # no signals here: Windows, or not the main thread
         yield
         return
+    if was_noted():
+        task.cancel()
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ token of every file. 7. Publish all files, or none.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,14 @@ class RenderRequest(Struct, frozen=True):
 
     *inputs* are files, directories, or `-` for standard input. With *output_dir* the files go below it, with *output*
     the one file goes there, with neither nothing is written: the caller finds the result in the report. *single* says
-    that the caller can take one file only.
+    that the caller can take one file only. *stdin* is what standard input holds, when it has been read already.
     """
 
     inputs: tuple[str, ...]
     output: Path | None = None
     output_dir: Path | None = None
     single: bool = False
+    stdin: bytes | None = None
 
 
 class RenderedFile(Struct, frozen=True):
@@ -87,7 +89,8 @@ async def render(
     """
     from injector.resolve.resolver import Limits, resolve  # late: a template without tokens needs no event loop
 
-    read = sources.gather(request.inputs, output_dir=request.output_dir, warn=log.warning)
+    stdin = None if request.stdin is None else io.BytesIO(request.stdin)
+    read = sources.gather(request.inputs, output_dir=request.output_dir, warn=log.warning, stdin=stdin)
     files = tuple(file for file, _ in read)
     _refuse_several_for_one(request, files)
     templates = scan_all([source for _, source in read], settings, registry, environment=environment)

@@ -18,6 +18,7 @@ from injector.cli import options
 from injector.cli.lazy import LazyGroup
 from injector.errors import ExitCode, InjectorError, OutputError
 from injector.process.hardening import frames, harden, make_streams_safe
+from injector.process.termination import Terminated, terminable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
+    "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
+    "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),
+    "exec": ("injector.cli.exec", "Run a command with resolved variables in its environment."),
     "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
@@ -41,6 +45,7 @@ Exit codes:
   3 template/settings invalid   8 a rendered file failed its check
   4 value or key missing        9 output not writable
   5 backend unavailable        10 done with stale values
+  126, 127 the command of exec cannot be run, is not found
 """
 
 # Not one of the documented answers: the program itself is wrong (EX_SOFTWARE of sysexits.h).
@@ -66,10 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from click.shell_completion import shell_complete  # late: only for the shell's Tab key
 
         return shell_complete(cli, {}, "injector", COMPLETE_VARIABLE, instruction)
-    if argv is None:  # a process of its own, not a call from a test
-        make_streams_safe()
-        harden()
-    code = _run(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with terminable():
+        try:
+            if argv is None:  # a process of its own, not a call from a test
+                make_streams_safe()
+                harden()
+            code = _run(arguments)
+        except Terminated as error:
+            code = 0 if arguments[:1] == ["run"] else 128 + error.signal
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -81,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _run(arguments: list[str]) -> int:
     output_format = "text"
     try:
         with cli.make_context("injector", arguments) as context:

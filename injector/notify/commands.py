@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from injector.errors import NotifyDenied, NotifyFailed, NotifyNotFound, NotifyTimeout
-from injector.process.child import ExitStatus, spawn
+from injector.process.child import spawn
+from injector.process.exits import ExitStatus
 from injector.settings.options import CHANGED_VARIABLES
 from injector.telemetry.logs import Level
 

@@ -37,9 +37,9 @@ def prctl() -> Callable[[int, int], int] | None:
     return function
 
 
-def bind_to_parent() -> Callable[[], None] | None:
+def bind_to_parent(death: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
     """
-    What the child has to run between fork and exec, or None where the system cannot do it.
+    What the child has to run between fork and exec, or None where the system cannot do it. It gets *death* then.
 
     Everything is looked up here, in the parent: after the fork of a process with threads, an import or a lock that
     another thread holds would hang the child.
@@ -48,7 +48,7 @@ def bind_to_parent() -> Callable[[], None] | None:
     if control is None:
         return None
     parent, getppid, leave = os.getpid(), os.getppid, _leave
-    kill = int(signal.SIGKILL)
+    kill = int(death)
 
     def in_child() -> None:
         control(_PR_SET_PDEATHSIG, kill)

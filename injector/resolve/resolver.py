@@ -292,7 +292,7 @@ class _Account:
         pause = asked + jitter
         if isinstance(error, Throttled):
             self._budget.throttled(pause)
-        self._run.log.info(
+        self._run.log.debug(
             "retry",
             backend=self._backend.name,
             reason=error.code,

@@ -199,6 +199,7 @@ WRITE = Kind("one of rename, in-place, set", WriteMode)
 ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address)
 PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
+INPUTS = Kind("a template, a directory of templates, or -", _path, separator=os.pathsep)
 VARIABLES = Kind("the name of an environment variable", _variable, separator=",")
 PATTERN = Kind("a pattern such as *.conf or legacy/* (without **)", _pattern)
 NOTIFY = Kind(

@@ -25,7 +25,13 @@ _SERVICE_LINK = re.compile(
 )
 
 
-def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+def load(
+    *,
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    defaults: Mapping[str, object] | None = None,
+) -> Settings:
     """
     The settings of this run.
 
@@ -36,13 +42,14 @@ def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, o
             set.
         flags: by the names of `options.OPTIONS`, e.g. `on_missing`, `plugin_path`; text as on the command line, or a
             bool, int, path or sequence of these. None and an empty sequence count as not given.
+        defaults: what holds for this command when nobody says anything, by field; values as `Settings` has them.
 
     Raises:
         SettingsError: one of its leaves for one problem.
         RunFailed: several problems; they are reported together, those of the file first.
     """
     problems: list[InjectorError] = []
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     files: tuple[FileOverride, ...] = ()
     if path is not None:
         from injector.settings.document import read_document  # late: start-up

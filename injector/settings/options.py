@@ -42,6 +42,9 @@ def _option(field: str, kind: Kind, name: str | None = None) -> Option:
 
 
 OPTIONS = (
+    _option("inputs", kinds.INPUTS),
+    _option("output", kinds.PATH),
+    _option("output_dir", kinds.PATH),
     _option("token_separator", kinds.SEPARATOR),
     _option("key_separator", kinds.CHARACTER),
     _option("envsubst", kinds.BOOLEAN),

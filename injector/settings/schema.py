@@ -108,6 +108,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """
     Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
 
+    `inputs` are the templates (files, directories, `-` for standard input) when the command line names none; their
+    results go to `output` (one file) or below `output_dir`.
+
     `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has
     no use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file
     may be stale for `max_stale` (None: for ever) before the process is not ready, and only `required` files count.
@@ -120,6 +123,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     override is the more particular of the two. Of two that match one template, the later wins, field by field.
     """
 
+    inputs: tuple[Path, ...] = ()
+    output: Path | None = None
+    output_dir: Path | None = None
     token_separator: str = "://"  # noqa: S105  # punctuation of the token grammar, no password
     key_separator: str = "|"
     envsubst: bool = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from injector.app.reconcile import jobs, memory
 from injector.app.reconcile.files import ManagedFile
 from injector.app.reconcile.reporting import blocking, unfresh
+from injector.app.reconcile.telling import Teller
 from injector.app.status import FileState
 from injector.errors import InjectorError, OutputError
 from injector.model.policy import WriteMode
@@ -76,6 +77,7 @@ class Outputs:
         self._set_is_dirty = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._published_bytes = 0
+        self._teller = Teller(log, clock)
 
     def files(self) -> list[ManagedFile]:
         """All, from any thread."""
@@ -244,6 +246,7 @@ class Outputs:
             self._begin(self._publish(batch))
         if self._set_is_dirty:
             self._advance_set()
+        self._teller.tell(self._files.values())
 
     def _is_of_set(self, file: ManagedFile) -> bool:
         return file.seen.own.write is WriteMode.SET and self._request.output_dir is not None
@@ -283,17 +286,7 @@ class Outputs:
         return [entry for entry in found if entry is not None]
 
     def _refused(self, file: ManagedFile, errors: tuple[InjectorError, ...]) -> None:
-        before = file.condition.errors
         file.settle(errors)
-        if [error.message for error in before] != [error.message for error in errors]:
-            self._log.warning(
-                "file cannot be rendered",
-                template=file.name,
-                state=file.condition.state,
-                place=str(errors[0].place or file.name),
-                reason=errors[0].message,
-                more=len(errors) - 1,
-            )
         self._meter.rendered(file.name, "stale" if file.condition.state is FileState.STALE else "failed", 0.0)
 
     def _job(self, file: ManagedFile) -> Job:
@@ -340,6 +333,7 @@ class Outputs:
 
     def _succeeded(self, file: ManagedFile, key: object, done: Done, digest: str) -> None:
         is_new = done.changed and digest != file.digest
+        reason = _reason(file.published, key) if file.has_output else "first"
         file.published = key
         file.rendered(digest, changed=is_new, errors=unfresh(file.seen, self._entries(file)) or done.problems)
         result = "changed" if is_new else "unchanged"
@@ -347,7 +341,7 @@ class Outputs:
         if is_new:
             target, root = self._place(file.seen)
             path = root / target if root is not None else target
-            self._log.info("file written", template=file.name, output=str(path))
+            self._log.info("file written", template=file.name, output=str(path), reason=reason)
             self._on_published(file.name, str(path), digest)
 
     # --------------------------------------------------------------------------------------------- all at once (set)
@@ -408,6 +402,13 @@ class Outputs:
             self._published_bytes = 0
             self._begin(self._publisher.call(memory.trim))
         self._wake()
+
+
+def _reason(before: object, now: object) -> str:
+    """Why an output is not what it was: keys are (version of the template, revisions of the values)."""
+    if not isinstance(before, tuple) or not isinstance(now, tuple):
+        return "refresh"  # asked for; what was there is not trusted then
+    return "values" if before[0] == now[0] else "template"
 
 
 def _batches(
