@@ -3,6 +3,8 @@ Stops a real publisher at every system call, and kills it there or makes the cal
 
     python syscall_sweep.py kill SCENARIO DIRECTORY          one JSON line for each place of death
     python syscall_sweep.py fail SCENARIO DIRECTORY ERRNO    one JSON line for each failed call
+    python syscall_sweep.py watch SCENARIO DIRECTORY UMASK MODE [OWNER GROUP]
+        one JSON line for each state of a file below DIRECTORY that somebody could have met at some stop
 
 A child is forked for each place and traced by ptrace(2): no strace, no compiler. Places are the entry and the exit of
 each call between the start of the publish and its end (which a getpgid of an impossible process marks).
@@ -16,6 +18,7 @@ import json
 import os
 import platform
 import signal
+import stat
 import struct
 import sys
 from pathlib import Path
@@ -140,8 +143,9 @@ class Replaced:
     def __init__(self, old, new, write=WriteMode.RENAME):
         self.old, self.new, self._write = old, new, write
 
-    def publish(self, root, files):
-        publish([PublishRequest(Path(name), data, root=root, write=self._write) for name, data in files.items()])
+    def publish(self, root, files, **attributes):
+        attributes |= {"root": root, "write": self._write}
+        publish([PublishRequest(Path(name), data, **attributes) for name, data in files.items()])
 
     def repair(self, root):
         for directory in {(root / name).parent for name in (*self.old, *self.new)}:
@@ -168,8 +172,8 @@ class Set:
     def __init__(self, old, new):
         self.old, self.new = old, new
 
-    def publish(self, root, files):
-        publish_set(root, [SetFile(name, data) for name, data in files.items()])
+    def publish(self, root, files, **attributes):
+        publish_set(root, [SetFile(name, data, **attributes) for name, data in files.items()])
 
     def repair(self, root):
         repair(root)
@@ -275,6 +279,24 @@ def fail_everywhere(scenario, base, error):
         _quickly(_afterwards, scenario, root, {"place": number, "call": failed} | outcome)
 
 
+def watch(scenario, base, umask, attributes):
+    """Looks at every file at every stop; the old files, with other attributes, are there from the start."""
+    root = _quickly(_prepared, scenario, base / "watched")
+    old = {os.stat(path).st_ino for path in root.rglob("*")}
+    os.umask(umask)
+    stops = _Stops(_start(lambda: scenario.publish(root, scenario.new, **attributes), base / "answer"))
+    met = set()
+    for _ in stops:
+        for path in root.rglob("*"):
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode) and status.st_ino not in old:
+                met.add((stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_size > 0))
+    stops.finish()
+    for mode, owner, group, filled in sorted(met):
+        print(json.dumps({"mode": mode, "owner": owner, "group": group, "filled": filled}))
+    print(json.dumps({"place": None, "state": scenario.state(root), "strays": scenario.strays(root)}))
+
+
 def _fail(stops, number, error):
     seen, failed, failing = 0, None, False
     for entry, call in stops:
@@ -310,5 +332,9 @@ if __name__ == "__main__":
         print(json.dumps({"skip": refused}))
     elif what == "kill":
         kill_everywhere(SCENARIOS[which], Path(where))
+    elif what == "watch":
+        umask, mode, *ids = rest
+        given = dict(zip(("owner", "group"), map(int, ids), strict=False))
+        watch(SCENARIOS[which], Path(where), int(umask, 8), {"mode": int(mode, 8)} | given)
     else:
         fail_everywhere(SCENARIOS[which], Path(where), int(rest[0]))

@@ -16,10 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.app import scanning, sources
-from injector.app.publishing import publish_request, set_file
+from injector.app.outputs import Output, publish_outputs
 from injector.errors import InjectorError, RunFailed, UsageError
-from injector.model.policy import WriteMode
-from injector.output import publisher
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
 from injector.telemetry.traces import NO_TRACES
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from injector.backends.registry import Registry
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
-    from injector.output.sets import SetFile
     from injector.plan.planner import Account
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
@@ -179,19 +176,10 @@ def _finish(
 def _publish(
     request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, FileSettings]]
 ) -> tuple[RenderedFile, ...]:
-    requests: dict[int, publisher.PublishRequest] = {}
-    of_set: dict[int, SetFile] = {}
-    for index, (file, (result, own)) in enumerate(zip(files, results, strict=True)):
+    outputs = []
+    for file, (result, own) in zip(files, results, strict=True):
         target = Path(file.output) if request.output_dir is not None else result.target
         assert target is not None
-        if own.write is WriteMode.SET and request.output_dir is not None:
-            of_set[index] = set_file(target, result.data, own)
-        else:
-            requests[index] = publish_request(target, result.data, own, root=request.output_dir)
-    changed = dict(zip(requests, publisher.publish(list(requests.values())), strict=True))
-    if of_set:
-        from injector.output.sets import publish_set  # late: start-up; few write sets
-
-        assert request.output_dir is not None
-        changed |= zip(of_set, publish_set(request.output_dir, list(of_set.values())), strict=True)
-    return tuple(replace(result, changed=changed[index].changed) for index, (result, _) in enumerate(results))
+        outputs.append(Output(target, result.data, own))
+    published = publish_outputs(outputs, request.output_dir)
+    return tuple(replace(result, changed=done.changed) for (result, _), done in zip(results, published, strict=True))

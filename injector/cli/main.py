@@ -45,7 +45,7 @@ Exit codes:
   3 template/settings invalid   8 a rendered file failed its check
   4 value or key missing        9 output not writable
   5 backend unavailable        10 done with stale values
-  126, 127 the command of exec cannot be run, is not found
+  126 the command of exec cannot be run, 127 it is not found
 """
 
 # Not one of the documented answers: the program itself is wrong (EX_SOFTWARE of sysexits.h).

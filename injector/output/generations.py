@@ -44,7 +44,6 @@ class Generation:
         self._descriptor = -1
         self._mode = _DIRECTORY_MODE
         self._made: dict[str, None] = {}  # directories, parents first
-        self._switched = False
         self.name = ""
         self.links: list[str] = []  # visible links that were made for it
 
@@ -60,11 +59,13 @@ class Generation:
     def _claim(self) -> bool:
         """Whether it is locked by us; a sweeper that came between creation and lock took it for a leftover."""
         try:
+            # chmod(2) would drop the bit by which fsGroup's group goes down the tree. It goes before the opening:
+            # umask may keep even us out.
+            status = os.stat(self.name, dir_fd=self._root, follow_symlinks=False)
+            self._mode = _DIRECTORY_MODE | status.st_mode & stat.S_ISGID
+            os.chmod(self.name, self._mode, dir_fd=self._root)
             self._descriptor = os.open(self.name, _DIRECTORY, dir_fd=self._root)
             if lock(self._descriptor) is not False and not is_missing(self._root, self.name):
-                # chmod(2) would drop the bit by which fsGroup's group goes down the tree.
-                self._mode |= os.fstat(self._descriptor).st_mode & stat.S_ISGID
-                os.fchmod(self._descriptor, self._mode)
                 return True
         except FileNotFoundError:
             pass  # swept: another one
@@ -76,8 +77,10 @@ class Generation:
         return False
 
     def __exit__(self, *_: object) -> None:
-        if not self._switched:
-            self._discard()
+        # Asked of the disk: an interrupt may come between the swap and any note of it.
+        with contextlib.suppress(OSError):
+            if read_link(self._root, DATA) != self.name:
+                self._discard()
         self._close()
 
     def write(self, name: str, data: bytes, attributes: Attributes) -> None:
@@ -113,7 +116,6 @@ class Generation:
         link = f"{DATA}_tmp-{self._token}"
         os.symlink(self.name, link, dir_fd=self._root)
         os.rename(link, DATA, src_dir_fd=self._root, dst_dir_fd=self._root)
-        self._switched = True
 
     def _discard(self) -> None:
         # The error under way matters more; what cannot be removed now is swept by the next call.

@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-_PROGRAM = Path(__file__).parents[2] / "syscall_sweep.py"
 # The number of places differs between Pythons; far fewer would mean that the sweep missed the publish.
 _REPLACED = {"one": 40, "several": 90}
 _SETS = {"set-first": 100, "set-update": 200, "set-change": 200}
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    """Runs a sweep: the places in the order of their calls, and the run that got through."""
-
-    def run(*arguments):
-        what, scenario, *rest = map(str, arguments)
-        done = subprocess.run(
-            [sys.executable, str(_PROGRAM), what, scenario, str(tmp_path), *rest],
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        if "skip" in lines[0]:
-            pytest.skip(lines[0]["skip"])
-        *places, last = lines
-        assert (last["place"], last["state"], last["strays"]) == (None, "new", [])
-        return places
-
-    return run
 
 
 def _is_cured(place):
@@ -47,8 +18,8 @@ def _is_cured(place):
 
 @pytest.mark.fault(30, "each file is the old one or the new one, and leftovers go with the next write")
 @pytest.mark.parametrize("scenario", _REPLACED)
-def test_files_are_old_or_new_wherever_the_writer_is_killed(sweep, scenario):
-    places = sweep("kill", scenario)
+def test_files_are_old_or_new_wherever_the_writer_is_killed(syscall_sweep, scenario):
+    places = syscall_sweep("kill", scenario)
     assert len(places) > _REPLACED[scenario]
     assert {place["state"] for place in places} - {"some"} == {"old", "new"}
     # Files are switched one after the other: "some" are the moments between the first and the last.
@@ -60,8 +31,8 @@ def test_files_are_old_or_new_wherever_the_writer_is_killed(sweep, scenario):
 
 @pytest.mark.fault(31, "the set is the old one or the new one as a whole, by name and through ..data, and leftovers go")
 @pytest.mark.parametrize("scenario", _SETS)
-def test_a_set_is_old_or_new_as_a_whole_wherever_the_writer_is_killed(sweep, scenario):
-    places = sweep("kill", scenario)
+def test_a_set_is_old_or_new_as_a_whole_wherever_the_writer_is_killed(syscall_sweep, scenario):
+    places = syscall_sweep("kill", scenario)
     assert len(places) > _SETS[scenario]
     order = [place["state"] for place in places]
     assert set(order) == {"old", "new"}
@@ -72,14 +43,14 @@ def test_a_set_is_old_or_new_as_a_whole_wherever_the_writer_is_killed(sweep, sce
 
 @pytest.mark.fault(26, "a full disk keeps the old file whole, and nothing temporary stays")
 @pytest.mark.parametrize("scenario", [*_REPLACED, "in-place", *_SETS])
-def test_no_space_at_any_call_keeps_the_old_content(sweep, scenario):
-    _holds_what_it_says(sweep("fail", scenario, errno.ENOSPC), "no space is left on its file system")
+def test_no_space_at_any_call_keeps_the_old_content(syscall_sweep, scenario):
+    _holds_what_it_says(syscall_sweep("fail", scenario, errno.ENOSPC), "no space is left on its file system")
 
 
 @pytest.mark.fault(27, "a disk error at any call keeps the old file whole, or says that the new one may not last")
 @pytest.mark.parametrize("scenario", [*_REPLACED, "in-place", *_SETS])
-def test_a_disk_error_at_any_call_is_told_and_nothing_is_torn(sweep, scenario):
-    _holds_what_it_says(sweep("fail", scenario, errno.EIO), "the disk reports an input/output error")
+def test_a_disk_error_at_any_call_is_told_and_nothing_is_torn(syscall_sweep, scenario):
+    _holds_what_it_says(syscall_sweep("fail", scenario, errno.EIO), "the disk reports an input/output error")
 
 
 def _holds_what_it_says(places, message):

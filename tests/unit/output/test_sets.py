@@ -300,6 +300,26 @@ def test_who_holds_an_old_file_open_keeps_reading_it(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_around_the_swap_leaves_one_whole_set(tmp_path, monkeypatch, after):
+    _publish(tmp_path, {"a": b"old", "b": b"old"})
+    rename = os.rename
+
+    def interrupted(*arguments, **keywords):  # as by a signal; no real one hits this moment on demand
+        if after:
+            rename(*arguments, **keywords)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _publish(tmp_path, {"a": b"new", "c": b"new"})
+    monkeypatch.undo()
+    expected = {"a": b"new", "c": b"new"} if after else {"a": b"old", "b": b"old"}
+    repair(tmp_path)
+    assert _found(tmp_path) == _clean(expected)
+    assert len(_generations(tmp_path)) == 1
+
+
 def test_a_set_keeps_the_group_of_a_setgid_directory(tmp_path):
     others = [group for group in os.getgroups() if group != os.getegid()] if os.geteuid() else [4242]
     if not others:
