@@ -209,24 +209,6 @@ def sidecar_options(function: F) -> F:
     return function
 
 
-def writing_options(function: F) -> F:
-    """The switches for how files get to their place and whose they are."""
-    for decorate in reversed(
-        [
-            click.option(
-                "--write",
-                type=click.Choice(["rename", "in-place", "set"]),
-                default=None,
-                help="Replace each file, overwrite it (single-file mounts), or switch the whole directory. [rename]",
-            ),
-            click.option("--owner", metavar="USER", help="Owner of written files, by name or number."),
-            click.option("--group", metavar="GROUP", help="Group of written files, by name or number."),
-        ]
-    ):
-        function = decorate(function)
-    return function
-
-
 def plugin_options(function: F) -> F:
     """The settings that say which plugins there are, for the commands that look at them and start none."""
     for decorate in reversed(

@@ -30,7 +30,6 @@ Examples:
 )
 @options.inputs_and_outputs
 @options.settings_options
-@options.writing_options
 @options.sidecar_options
 @options.verbosity
 def command(
