@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from injector.app.publishing import publish_request, set_file
-from injector.output import publisher
+from injector.app.outputs import Output, publish_outputs
 from injector.output.removal import remove
-from injector.output.sets import publish_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,22 +20,17 @@ class FileSink:
 
     def publish(self, result: Result) -> bool:
         """See Sink."""
-        request = publish_request(result.target, result.data, result.own, root=result.root)
-        return publisher.publish([request])[0].changed
+        return self.publish_many([result])[0]
 
     def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
-        """See BatchSink."""
-        requests = [publish_request(one.target, one.data, one.own, root=one.root) for one in results]
-        return [done.changed for done in publisher.publish(requests)]
+        """See BatchSink. All are below one directory, or none is below any."""
+        outputs = [Output(result.target, result.data, result.own) for result in results]
+        (root,) = {result.root for result in results}
+        return [done.changed for done in publish_outputs(outputs, root)]
 
     def publish_set(self, results: Sequence[Result]) -> bool:
         """See Sink."""
-        roots = {result.root for result in results}
-        root = roots.pop()
-        if roots or root is None:
-            raise ValueError("a set is of one directory")
-        files = [set_file(one.target, one.data, one.own) for one in results]
-        return any(done.changed for done in publish_set(root, files))
+        return any(self.publish_many(results))
 
     def remove(self, path: Path, root: Path | None) -> bool:
         """See Sink."""
