@@ -27,7 +27,7 @@ SHORTEST: Final = 4
 MASK: Final = "***"
 _SHORTEST_PART: Final = 8  # of a line or a JSON text inside a value: `true` and `name:` are in every log
 _PIECE: Final = 4096  # longer forms are looked for piece by piece, so that no comparison is long
-_CUT: Final = 32  # so much of a form's beginning is taken for the form, cut by whoever wrote the line
+_CUT: Final = 32  # so much of a form's beginning is taken for the form, cut by whoever wrote the line; at its end less
 _MOST_PARTS: Final = 1_000
 _EVERY_FORM_UP_TO: Final = 64 * 1024  # bytes of a value; of a longer one the likely forms only
 _BASE64_EDGE: Final = re.compile(r"=+$")
@@ -149,15 +149,17 @@ def _longest(group: list[str], text: str) -> int:
     """How many characters at the start of *text* are one of the sorted *group*, or the beginning of a long one."""
     place = bisect_right(group, text)
     cut = max((_common(text, near) for near in group[max(0, place - 1) : place + 1]), default=0)
+    if cut < _CUT and not (cut == len(text) and cut >= _SHORTEST_PART):  # neither long nor cut where the text ends
+        cut = 0
     rest = text
     while place:
         near = group[place - 1]
         if rest.startswith(near):
-            return max(len(near), cut if cut >= _CUT else 0)
+            return max(len(near), cut)
         # A form that starts `rest` also starts whatever stands between the two.
         rest = rest[: _common(rest, near)]
         place = bisect_right(group, rest)
-    return cut if cut >= _CUT else 0
+    return cut
 
 
 def _common(one: str, other: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import re
@@ -298,3 +299,78 @@ def walk(thing: object, path: str = "error", seen: set[int] | None = None) -> It
         for name in names:
             if not name.startswith("__"):
                 yield from walk(getattr(thing, name, None), f"{path}.{name}", seen)
+
+
+@pytest.mark.fault(66, "a sidecar shows no value: log at trace, status, probes, metrics, control socket, snapshots")
+@pytest.mark.fault(69, "a sidecar's endpoints have names, hashes and masked messages only")
+async def test_a_sidecar_shows_no_value_anywhere(workspace: Path, socket_base: Path, one_loop: None) -> None:
+    from injector.app.build import registry
+    from injector.app.reconcile.engine import Sidecar
+    from injector.app.reconcile.request import SidecarRequest
+    from injector.app.reconcile.sinks import FileSink
+    from injector.app.serving import client
+    from injector.app.serving.control import ControlServer
+    from injector.app.serving.health import StatusServer
+    from injector.settings.schema import Settings
+    from injector.telemetry.logs import Level, Log
+    from injector.telemetry.metrics import PrometheusMeter
+    from injector.telemetry.vitals import Vitals
+
+    templates = workspace / "templates"
+    templates.mkdir()
+    known = f"known: {{{{ FILE://{workspace}/value }}}}\n"
+    # Without what takes its time: a crash costs every reference under way another try, with pauses.
+    tokens = [token for token in CASES if token not in ("throttled", "unavailable")]
+    for number, token in enumerate(tokens):
+        (templates / f"{number}.conf").write_text(f"{known}asked: {{{{ LEAKY://{token} }}}}\n")
+    settings = Settings(plugin_path=(workspace / "plugins",), timeout=10.0, refresh=None)
+    environ = environment(workspace) | {"TMPDIR": str(socket_base)}
+    lines, meter, vitals = io.StringIO(), PrometheusMeter(), Vitals()
+    log = Log(Level.TRACE, stream=lines)
+    backends = registry(settings, environ, log, lasting=True)
+    sidecar = Sidecar(
+        SidecarRequest((str(templates),), output_dir=workspace / "out"),
+        settings,
+        backends,
+        environment=environ,
+        log=log,
+        meter=meter,
+        vitals=vitals,
+        sink=FileSink(),
+    )
+
+    async def refresh() -> dict[str, Any]:
+        summary = await sidecar.refreshed("refresh")
+        return {"files": summary.files, "failed": summary.failed}
+
+    health = StatusServer("127.0.0.1:0", status=sidecar.status, vitals=vitals, meter=meter, clean=log.redactor.clean)
+    control = ControlServer(
+        socket_base / "control", status=sidecar.status, refresh=refresh, quit=lambda: None, clean=log.redactor.clean
+    )
+    task = asyncio.create_task(sidecar.run())
+    shown: dict[str, str] = {}
+    try:
+        address, path = health.start(), control.start()
+        token = client.read_token(path)
+        await asyncio.wait_for(asyncio.wrap_future(sidecar.first_pass), 100)
+        # A second pass: all values are known, whatever a plugin said before.
+        answer = await asyncio.to_thread(client.ask, path, "/refresh", method="POST", token=token, timeout=100)
+        assert json.loads(answer.body)["files"] == len(tokens)
+        assert json.loads(answer.body)["failed"] > 3
+        for page in ("/status", "/metrics", "/readyz?verbose", "/livez?verbose", "/startupz"):
+            answer = await asyncio.to_thread(client.ask, address, page, timeout=60)
+            shown[page] = answer.body.decode()
+        answer = await asyncio.to_thread(client.ask, path, "/status", token=token, timeout=60)
+        shown["control"] = answer.body.decode()
+    finally:
+        control.close()
+        health.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await backends.close()
+    assert "denied" in shown["/status"]
+    assert "injector_backend_requests_total{" in shown["/metrics"]
+    assert "LEAKY" in shown["/metrics"]
+    for page, text in {**shown, "log": lines.getvalue()}.items():
+        leaking = [line for line in text.splitlines() if traces(line)]
+        assert not leaking, page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -24,14 +25,19 @@ async def on_loop(loop: asyncio.AbstractEventLoop | None, ask: Callable[[], T], 
     if loop is None:
         return ask()
 
-    async def call() -> T:
-        return ask()
+    answer: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-    question = call()
+    def call() -> None:
+        if not answer.set_running_or_notify_cancel():
+            return  # nobody waits any more
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # noqa: BLE001  # it is raised where the answer is waited for
+            answer.set_exception(error)
+
     try:
-        answer = asyncio.run_coroutine_threadsafe(question, loop)
+        loop.call_soon_threadsafe(call)
     except RuntimeError:  # the loop is closed
-        question.close()
         raise Unanswered from None
     try:
         async with asyncio.timeout(within):

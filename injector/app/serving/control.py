@@ -143,7 +143,12 @@ class ControlServer:
         async def one_pass() -> Mapping[str, Any]:
             return await self._refresh()
 
-        running = asyncio.run_coroutine_threadsafe(one_pass(), self._loop)
+        question = one_pass()
+        try:
+            running = asyncio.run_coroutine_threadsafe(question, self._loop)
+        except RuntimeError:  # the loop is closed
+            question.close()
+            raise Unanswered from None
         self._passes.add(running)
         running.add_done_callback(self._passes.discard)
         if not wait:

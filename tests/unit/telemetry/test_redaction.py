@@ -84,14 +84,16 @@ def test_a_long_value_that_was_cut_is_masked_as_far_as_it_goes() -> None:
     redactor.add(value.encode())
     assert redactor.clean(f"a {value} b") == f"a {MASK} b"
     assert redactor.clean(f"a {value[:500]} b") == f"a {MASK} b"
-    assert redactor.clean(f"a {value[:3]} b") == f"a {value[:3]} b"
+    assert redactor.clean(f"a {value[:20]} b") == f"a {value[:20]} b"
+    assert redactor.clean(f"a {value[:20]}") == f"a {MASK}"
+    assert redactor.clean(f"a {value[:6]}") == f"a {value[:6]}"
 
 
 def test_of_two_values_the_longer_one_is_masked() -> None:
     redactor = Redactor()
     for value in (b"pass", b"password", b"password-and-more"):
         redactor.add(value)
-    assert redactor.clean("password-and") == f"{MASK}-and"
+    assert redactor.clean("password-and so on") == f"{MASK}-and so on"
     assert redactor.clean("password-and-more!") == f"{MASK}!"
     assert redactor.clean("pass password") == f"{MASK} {MASK}"
 
