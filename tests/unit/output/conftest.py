@@ -181,7 +181,7 @@ def syscall_sweep(tmp_path):
             [sys.executable, str(program), what, scenario, str(tmp_path), *rest],
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=280,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -6,6 +6,8 @@ import errno
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # hundreds of processes, one after the other, perhaps on a busy machine
+
 # The number of places differs between Pythons; far fewer would mean that the sweep missed the publish.
 _REPLACED = {"one": 40, "several": 90}
 _SETS = {"set-first": 100, "set-update": 200, "set-change": 200}
