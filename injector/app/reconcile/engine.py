@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from injector.app.reconcile import reloading
+from injector.app.reconcile import memory, reloading
 from injector.app.reconcile.clock import Clock
 from injector.app.reconcile.fetching import Fetcher
 from injector.app.reconcile.outputs import Outputs
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from injector.app.reconcile.fetching import Flight
     from injector.app.reconcile.request import SidecarRequest, Sink
     from injector.app.reconcile.templates import Look
+    from injector.app.reconcile.values import Entry
     from injector.app.status import SidecarStatus
     from injector.backends.contract import Outcome
     from injector.backends.registry import Registry
@@ -153,6 +154,7 @@ class Sidecar:
         self._loading = False
         self._must_redact = False
         self._redacted: list[bytes] = []
+        self._freed_bytes = 0
         self._fault: BaseException | None = None
         self._lock = threading.Lock()
         self._asked: list[Callable[[], None]] = []  # by other threads, and before `run`
@@ -284,6 +286,7 @@ class Sidecar:
         if not self.started.is_set() and self._has_looked and self._outputs.are_started():
             self.started.set()
         self._redact()
+        self._trim()
         self._fulfil()
         self._timers.sooner("beat", now + self._settings.rescan)
 
@@ -296,6 +299,7 @@ class Sidecar:
             case "beat":
                 self._meter.watched("rescan")
                 self._wants_look = True
+                self._must_redact = True  # forgets the values of the generation before
                 self._timers.set("beat", self._clock.now() + self._settings.rescan)
             case "look":
                 self._unsettled_since = None
@@ -322,6 +326,8 @@ class Sidecar:
             self._timers.set(("values", account), self._cache.next_due(account))
 
     def _answered(self, flight: Flight, reference: Reference, outcome: Outcome) -> None:
+        before = self._cache.get(reference)
+        self._freed_bytes += _size(before)
         self._cache.answered(reference, outcome, began=flight.began, draw=flight.draw, schedule=self._schedule)
         self._must_redact = True
         self._outputs.check_users(reference)
@@ -392,6 +398,7 @@ class Sidecar:
             if entry.reference in wanted:
                 continue
             dropped = self._cache.drop(entry.reference)
+            self._freed_bytes += _size(dropped)
             account = account_of(entry.reference)
             touched.add(account)
             self._must_redact = True
@@ -494,6 +501,12 @@ class Sidecar:
             self._log.redactor.retain(itertools.chain(live, self._redacted))
             self._redacted = live
 
+    def _trim(self) -> None:
+        freed = self._freed_bytes + self._outputs.handled_bytes
+        if freed >= memory.WORTH and not self._fetcher.flights() and not self._outputs.are_busy():
+            self._freed_bytes = self._outputs.handled_bytes = 0
+            self._begin(self._publisher.call(memory.trim))
+
     def _fulfil(self) -> None:
         if not self._wishes or self._looking or self._wants_look or self._fetcher.flights() or self._outputs.are_busy():
             return
@@ -537,3 +550,7 @@ class Sidecar:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fault = error  # nothing goes on half: `run` raises it
         self._wake_up()
+
+
+def _size(entry: Entry | None) -> int:
+    return len(entry.value.data) if entry is not None and entry.value is not None else 0

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from injector.app.reconcile import jobs, memory
+from injector.app.reconcile import jobs
 from injector.app.reconcile.files import ManagedFile
 from injector.app.reconcile.reporting import blocking, unfresh
 from injector.app.reconcile.telling import Teller
@@ -76,7 +76,7 @@ class Outputs:
         self._dirty: set[str] = set()
         self._set_is_dirty = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._published_bytes = 0
+        self.handled_bytes = 0  # rendered and published since somebody set it to 0
         self._teller = Teller(log, clock)
 
     def files(self) -> list[ManagedFile]:
@@ -320,7 +320,7 @@ class Outputs:
                     self._dirty.add(file.name)
 
     def _finished(self, file: ManagedFile, key: object, done: Done) -> None:
-        self._published_bytes += done.size
+        self.handled_bytes += done.size
         if done.failure is not None:
             file.tried = key
             self._refused(file, (done.failure, *done.problems))
@@ -398,9 +398,6 @@ class Outputs:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not self._tasks and not self._dirty and self._published_bytes >= memory.WORTH and not task.cancelled():
-            self._published_bytes = 0
-            self._begin(self._publisher.call(memory.trim))
         self._wake()
 
 
