@@ -224,6 +224,7 @@ class _Supervision:
     async def run(self) -> int:
         with self._signals(), reaping(self._on_child):
             following = asyncio.create_task(self._variables.follow(self.changed))
+            following.add_done_callback(self._follow_ended)
             try:
                 self._start()
                 status = await self._until_end()
@@ -272,6 +273,11 @@ class _Supervision:
             self._request.argv, program=program_of(self._request, environment), env=environment
         )
         self._log.info("command started", pid=self._child.pid)
+
+    def _follow_ended(self, following: asyncio.Task[None]) -> None:
+        error = None if following.cancelled() else following.exception()
+        if error is not None:
+            self._log.error("variables are not refreshed any more", kind=type(error).__qualname__)
 
     def _on_child(self) -> None:
         if self._child is not None:

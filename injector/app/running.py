@@ -357,9 +357,11 @@ def _end_in_time() -> None:
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
+    """Ends *task*, and waits for its end. What it raised is for whoever awaits it."""
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()  # seen: asyncio need not tell of it
 
 
 def _meter(settings: Settings) -> Meter:

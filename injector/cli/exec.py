@@ -58,8 +58,7 @@ Examples:
 )
 @click.option("--grace", metavar="DURATION", default="10s", show_default=True, help="From SIGTERM to SIGKILL.")
 @options.settings_options
-@options.writing_options
-@options.sidecar_options
+@options.refresh_options
 @options.verbosity
 def command(
     inputs: tuple[str, ...],

@@ -31,7 +31,6 @@ Examples:
 )
 @options.inputs_and_outputs
 @options.settings_options
-@options.writing_options
 @options.output_format
 @options.verbosity
 def command(

@@ -168,22 +168,13 @@ def settings_options(function: F) -> F:
     return function
 
 
-def sidecar_options(function: F) -> F:
+def refresh_options(function: F) -> F:
     """The switches of what renders again and again; each stands for a setting, as those of `settings_options` do."""
     for decorate in reversed(
         [
             click.option(
                 "--refresh", metavar="DURATION", help="Ask for values again this often; off: only when asked. [5m]"
             ),
-            click.option(
-                "--on-error",
-                type=click.Choice(["keep", "fail"]),
-                default=None,
-                help="When a refresh fails the last good file stays: as good, or as not ready. [keep]",
-            ),
-            click.option("--max-stale", metavar="DURATION", help="Not ready when a file is stale for longer. [off]"),
-            click.option("--required/--optional", default=None, help="Whether files count for readiness. [required]"),
-            click.option("--splay", metavar="DURATION", help="Notify after a random part of it. [off]"),
             click.option(
                 "--rescan", metavar="DURATION", help="Look at all templates this often without a reason. [30s]"
             ),
@@ -194,6 +185,24 @@ def sidecar_options(function: F) -> F:
             click.option(
                 "--prune/--no-prune", default=None, help="Remove outputs whose templates are gone. [no-prune]"
             ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def sidecar_options(function: F) -> F:
+    """The switches of a sidecar beside `refresh_options`: what it tells others, and when it is ready."""
+    for decorate in reversed(
+        [
+            click.option(
+                "--on-error",
+                type=click.Choice(["keep", "fail"]),
+                default=None,
+                help="When a refresh fails the last good file stays: as good, or as not ready. [keep]",
+            ),
+            click.option("--max-stale", metavar="DURATION", help="Not ready when a file is stale for longer. [off]"),
+            click.option("--required/--optional", default=None, help="Whether files count for readiness. [required]"),
             click.option(
                 "--notify",
                 multiple=True,
@@ -201,26 +210,9 @@ def sidecar_options(function: F) -> F:
                 help="When files changed: signal:HUP:process=NAME, signal:HUP:/PID/FILE, exec:COMMAND, http:URL or "
                 "rollout:deployment/NAME. Repeatable.",
             ),
+            click.option("--splay", metavar="DURATION", help="Notify after a random part of it. [off]"),
             click.option("--listen", metavar="HOST:PORT", help="Serve health, metrics and status there."),
             click.option("--control", metavar="SOCKET", help="Take requests for a refresh there."),
-        ]
-    ):
-        function = decorate(function)
-    return function
-
-
-def writing_options(function: F) -> F:
-    """The switches for how files get to their place and whose they are."""
-    for decorate in reversed(
-        [
-            click.option(
-                "--write",
-                type=click.Choice(["rename", "in-place", "set"]),
-                default=None,
-                help="Replace each file, overwrite it (single-file mounts), or switch the whole directory. [rename]",
-            ),
-            click.option("--owner", metavar="USER", help="Owner of written files, by name or number."),
-            click.option("--group", metavar="GROUP", help="Group of written files, by name or number."),
         ]
     ):
         function = decorate(function)

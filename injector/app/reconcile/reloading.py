@@ -9,8 +9,19 @@ from msgspec.structs import replace
 if TYPE_CHECKING:
     from injector.settings.schema import Settings
 
-FIXED = ("listen", "control", "plugin_path", "file_root", "plugins", "log_level", "log_format")
-"""What sockets, plugins and the log were made of at the start."""
+FIXED = (
+    "inputs",
+    "output",
+    "output_dir",
+    "listen",
+    "control",
+    "plugin_path",
+    "file_root",
+    "plugins",
+    "log_level",
+    "log_format",
+)
+"""What the request, sockets, plugins and the log were made of at the start."""
 
 
 def merged(running: Settings, loaded: Settings) -> tuple[Settings, tuple[str, ...]]:
