@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test check lint types imports proto bench soak e2e lock clean
+.PHONY: help install demo demo-sidecar test check lint types imports proto bench soak e2e lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## .venv with everything for development, the command at .venv/bin/injector
 
@@ -23,6 +23,9 @@ $(STAMP): requirements/dev.txt requirements/go.txt pyproject.toml
 
 demo: install ## the main job, on a local Parameter Store: templates in, finished files out
 	@$(BIN)/python examples/demo.py
+
+demo-sidecar: install ## the sidecar at work: values and templates change, the store goes away and comes back
+	@$(BIN)/python examples/demo_sidecar.py
 
 test: install ## every test that needs no cluster
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -14,6 +14,8 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     │  └─ DeniedError           6
     ├─ PluginError              7  the program that should have answered
     ├─ OutputError              9  the result cannot be put where it belongs
+    ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
+    ├─ NotifyError              9  nobody could be told that files changed
     └─ RunFailed                   several of the above, reported together
 
 Messages say what, where and what to do; they never hold a secret's value nor a backend's raw answer. Foreign
@@ -46,6 +48,8 @@ class ExitCode(IntEnum):
     CHECK = 8
     OUTPUT = 9
     STALE = 10
+    NOT_EXECUTABLE = 126
+    COMMAND_NOT_FOUND = 127
 
 
 # Several errors, one exit code: what no retry and no permission cures comes first.
@@ -135,10 +139,22 @@ class UnknownSetting(SettingsError):
     code = "settings-unknown-key"
 
 
+class AccountUnknown(SettingsError):
+    """`owner` or `group` names nobody."""
+
+    code = "account-unknown"
+
+
 class PluginPathNotFound(SettingsError):
     """A plugin path that was asked for by name does not exist."""
 
     code = "plugin-path-not-found"
+
+
+class ListenFailed(SettingsError):
+    """The address or the socket to serve on cannot be had: in use, not permitted, or not there."""
+
+    code = "listen-failed"
 
 
 class PluginLockNotFound(SettingsError):
@@ -347,6 +363,12 @@ class DeadlineExceeded(UnavailableError):
     code = "deadline-exceeded"
 
 
+class NoAnswer(UnavailableError):
+    """No sidecar answers where one should, or not in time."""
+
+    code = "sidecar-no-answer"
+
+
 class DeniedError(ResolutionError):
     """The backend knows us, or does not want to, and says no."""
 
@@ -458,6 +480,12 @@ class OutputError(InjectorError):
     code = "output-unwritable"
     exit_code = ExitCode.OUTPUT
 
+    @classmethod
+    def of_stdout(cls, error: OSError) -> OutputError:
+        """For a standard output that is closed, or whose disk is full."""
+        reason = (error.strerror or "unknown reason").lower()
+        return cls(f"standard output cannot be written: {reason}", hint="see where it leads to")
+
 
 class OutputPartlyWritten(OutputError):
     """The disk failed between two renames: the message names the files that have their new content already."""
@@ -475,6 +503,86 @@ class ProjectExists(OutputError):
     """The directory of a new project has something in it."""
 
     code = "project-exists"
+
+
+# --------------------------------------------------------------------------------------------------------- command
+
+
+class CommandError(InjectorError):
+    """The command of `injector exec`, or its environment, cannot be used."""
+
+    code = "command-invalid"
+    exit_code = ExitCode.INVALID
+
+
+class EnvironmentInvalid(CommandError):
+    """A template of environment variables, or a value, makes no variable. `place` is set."""
+
+    code = "environment-invalid"
+
+
+class CommandNotFound(CommandError):
+    code = "command-not-found"
+    exit_code = ExitCode.COMMAND_NOT_FOUND
+
+
+class CommandNotExecutable(CommandError):
+    code = "command-not-executable"
+    exit_code = ExitCode.NOT_EXECUTABLE
+
+
+# ---------------------------------------------------------------------------------------------------- notification
+
+
+class NotifyError(InjectorError):
+    """
+    The application could not be told that its files changed. The files themselves are published.
+
+    `retry_after` is the delay in seconds that the other side asked for, if it did.
+    """
+
+    code = "notify-failed"
+    exit_code = ExitCode.OUTPUT
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class NotifyFailed(NotifyError):
+    """A command ended badly, a server answered otherwise than expected, or there was none."""
+
+    code = "notify-failed"
+
+
+class NotifyNoProcess(NotifyError):
+    """There is no process to send a signal to, or it is not certain that it is the right one."""
+
+    code = "notify-no-process"
+
+
+class NotifyTimeout(NotifyError):
+    """It took too long, and was broken off."""
+
+    code = "notify-timeout"
+
+
+class NotifyDenied(NotifyError):
+    """The system, the server or the cluster does not let us."""
+
+    code = "notify-denied"
+
+
+class NotifyNotFound(NotifyError):
+    """The program to run, or the workload to restart, does not exist."""
+
+    code = "notify-not-found"
+
+
+class NotifyPostponed(NotifyError):
+    """It is too early: the same workload was restarted a moment ago. No failure; `retry_after` is set."""
+
+    code = "notify-postponed"
 
 
 class RunFailed(InjectorError):

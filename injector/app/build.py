@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 from injector.backends.discovery import SearchPath
 from injector.backends.registry import HostOptions, Registry
 from injector.backends.verification import Verification
+from injector.errors import InjectorError
+from injector.process.hardening import watch_loop
+from injector.process.termination import was_noted
 from injector.settings.options import REATTACH_VARIABLE
+from injector.telemetry.redaction import scrub
+from injector.telemetry.traces import make_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -129,6 +134,8 @@ async def render_once(
     """
     from injector.app.rendering import render  # late: `plugin list` renders nothing
 
+    watch_loop(asyncio.get_running_loop(), log.error)
+    tracer = make_tracer(environment, log)
     backends = registry(settings, environment, log, recorded=recorded)
     with cancelled_by_sigterm():
         try:
@@ -140,9 +147,14 @@ async def render_once(
                 log=log,
                 progress=progress,
                 on_values=on_values,
+                tracer=tracer,
             )
+        except InjectorError as error:
+            scrub(error, log.redactor)
+            raise
         finally:
             await backends.close()
+            tracer.close()
             log.redactor.clear()
 
 
@@ -157,6 +169,8 @@ def cancelled_by_sigterm() -> Iterator[None]:
     except (NotImplementedError, RuntimeError, ValueError):  # no signals here: Windows, or not the main thread
         yield
         return
+    if was_noted():
+        task.cancel()
     try:
         yield
     finally:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from injector.app.build import cancelled_by_sigterm, registry
 from injector.errors import InjectorError, PluginAnswerInvalid
+from injector.process.hardening import watch_loop
+from injector.telemetry.redaction import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +28,7 @@ async def call_plugin(
     The plugin lives for this call only. Raises what the backend answers or raises; asyncio.CancelledError after
     SIGTERM, with everything cleaned up.
     """
+    watch_loop(asyncio.get_running_loop(), log.error)
     backends = registry(settings, environment, log)
     with cancelled_by_sigterm():
         try:
@@ -34,6 +38,9 @@ async def call_plugin(
                     raise outcome
                 return outcome, backend.name
             raise PluginAnswerInvalid(f"{backend.name} gave no answer for {reference}")
+        except InjectorError as error:
+            scrub(error, log.redactor)
+            raise
         finally:
             await backends.close()
 

@@ -8,19 +8,19 @@ token of every file. 7. Publish all files, or none.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from injector.app import sources
-from injector.errors import InjectorError, RunFailed, UsageError
-from injector.output import publisher
+from injector.app import scanning, sources
+from injector.app.outputs import Output, publish_outputs
+from injector.errors import InjectorError, RunFailed
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
-from injector.template.envsubst import substitute
-from injector.template.grammar import KNOWN_PREFIXES, Grammar, candidate_prefixes
+from injector.telemetry.traces import NO_TRACES
 from injector.template.scanner import scan
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
     from injector.plan.planner import Account
-    from injector.settings.schema import Settings
+    from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
+    from injector.telemetry.traces import Tracer
 
 
 class RenderRequest(Struct, frozen=True):
@@ -42,13 +43,14 @@ class RenderRequest(Struct, frozen=True):
 
     *inputs* are files, directories, or `-` for standard input. With *output_dir* the files go below it, with *output*
     the one file goes there, with neither nothing is written: the caller finds the result in the report. *single* says
-    that the caller can take one file only.
+    that the caller can take one file only. *stdin* is what standard input holds, when it has been read already.
     """
 
     inputs: tuple[str, ...]
     output: Path | None = None
     output_dir: Path | None = None
     single: bool = False
+    stdin: bytes | None = None
 
 
 class RenderedFile(Struct, frozen=True):
@@ -79,6 +81,7 @@ async def render(
     log: Log,
     progress: Callable[[int, int], None] | None = None,
     on_values: Callable[[Mapping[Reference, Outcome]], None] | None = None,
+    tracer: Tracer = NO_TRACES,
 ) -> RenderReport:
     """
     One pass over the templates of *request*. *on_values* is given what the stores answered, before files are written.
@@ -88,7 +91,8 @@ async def render(
     """
     from injector.resolve.resolver import Limits, resolve  # late: a template without tokens needs no event loop
 
-    read = sources.gather(request.inputs, output_dir=request.output_dir, warn=log.warning)
+    stdin = None if request.stdin is None else io.BytesIO(request.stdin)
+    read = sources.gather(request.inputs, output_dir=request.output_dir, warn=log.warning, stdin=stdin)
     files = tuple(file for file, _ in read)
     _refuse_several_for_one(request, files)
     templates = scan_all([source for _, source in read], settings, registry, environment=environment)
@@ -101,18 +105,16 @@ async def render(
     limits = Limits(
         deadline=settings.timeout, call_timeout=settings.plugins.call_timeout, concurrency=settings.concurrency
     )
-    values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress)
-    if on_values is not None:
-        on_values(values)
-    return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan))
+    with tracer.span("pass", templates=len(templates), tokens=plan.tokens, fetches=len(plan)):
+        values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress, tracer=tracer)
+        if on_values is not None:
+            on_values(values)
+        return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan), tracer=tracer)
 
 
 def _refuse_several_for_one(request: RenderRequest, files: Sequence[sources.TemplateFile]) -> None:
     if request.single and len(files) != 1:
-        raise UsageError(
-            f"there are {len(files)} templates, and the output is one file",
-            hint="give --output-dir DIR to write each to a file of its own",
-        )
+        raise sources.several_for_one(len(files))
 
 
 def scan_all(
@@ -120,30 +122,19 @@ def scan_all(
 ) -> tuple[Template, ...]:
     """Scans *read*, after substitution where asked; raises RunFailed with every error of every one of them."""
     problems: list[InjectorError] = []
-    substituted: list[Source] = []
+    ready: list[tuple[Source, FileSettings]] = []
     for source in read:
-        if settings.for_file(source.name).envsubst:
-            source, unset = substitute(source, environment)
-            problems.extend(unset)
-        substituted.append(source)
-    templates = tuple(scan(source, grammar) for source, grammar in _with_grammars(substituted, settings, registry))
+        own = settings.for_file(source.name)
+        finished, unset = scanning.substituted(source, own, environment)
+        problems.extend(unset)
+        ready.append((finished, own))
+    prefixes = scanning.prefixes_of(ready, registry)
+    templates = tuple(scan(source, scanning.grammar_of(own, prefixes)) for source, own in ready)
     for template in templates:
         problems.extend(template.problems)
     if problems:
         raise RunFailed(problems)
     return templates
-
-
-def _with_grammars(read: Sequence[Source], settings: Settings, registry: Registry) -> Sequence[tuple[Source, Grammar]]:
-    words: set[str] = set()
-    for source in read:
-        words |= candidate_prefixes(source.data, settings.for_file(source.name).token_separator)
-    prefixes = KNOWN_PREFIXES | registry.prefixes(frozenset(words))
-    grammars: list[tuple[Source, Grammar]] = []
-    for source in read:
-        own = settings.for_file(source.name)
-        grammars.append((source, Grammar(prefixes, own.token_separator, own.key_separator)))
-    return grammars
 
 
 def _finish(
@@ -154,22 +145,27 @@ def _finish(
     settings: Settings,
     *,
     fetches: int,
+    tracer: Tracer,
 ) -> RenderReport:
     """Renders all templates, and publishes them if every one of them is whole."""
     problems: list[InjectorError] = []
     forgiven: list[InjectorError] = []
-    results: list[tuple[RenderedFile, int]] = []
+    results: list[tuple[RenderedFile, FileSettings]] = []
     for file, template in zip(files, templates, strict=True):
         own = settings.for_file(file.name)
-        rendered = renderer.render(template, own.missing)
+        with tracer.span("render", file=file.name):
+            rendered = renderer.render(template, own.missing)
         problems.extend(rendered.problems)
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
         result = RenderedFile(file.name, target, sum(1 for _ in template.tokens()), rendered.data)
-        results.append((result, own.mode))
+        results.append((result, own))
     if problems:
         raise RunFailed(problems)
-    written = _publish(request, files, results) if results and results[0][0].target is not None else None
+    written = None
+    if results and results[0][0].target is not None:
+        with tracer.span("publish", files=len(results)):
+            written = _publish(request, files, results)
     return RenderReport(
         files=tuple(result for result, _ in results) if written is None else written,
         tokens=sum(result.tokens for result, _ in results),
@@ -179,12 +175,12 @@ def _finish(
 
 
 def _publish(
-    request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, int]]
+    request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, FileSettings]]
 ) -> tuple[RenderedFile, ...]:
-    requests = []
-    for file, (result, mode) in zip(files, results, strict=True):
+    outputs = []
+    for file, (result, own) in zip(files, results, strict=True):
         target = Path(file.output) if request.output_dir is not None else result.target
         assert target is not None
-        requests.append(publisher.PublishRequest(target, result.data.reveal(), mode=mode, root=request.output_dir))
-    published = publisher.publish(requests)
+        outputs.append(Output(target, result.data, own))
+    published = publish_outputs(outputs, request.output_dir)
     return tuple(replace(result, changed=done.changed) for (result, _), done in zip(results, published, strict=True))

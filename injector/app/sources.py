@@ -55,6 +55,19 @@ class TemplateFile(Struct, frozen=True):
     inside: str = ""
 
 
+class Survey(Struct, frozen=True):
+    """
+    What was found when nothing was allowed to spoil the whole.
+
+    `problems` have the name of what they are of: a template, a directory, an input. A template of `files` with one may
+    not have its output. What lies below a directory with one is not known. `missing` are the inputs that do not exist.
+    """
+
+    files: tuple[TemplateFile, ...]
+    problems: tuple[tuple[str, InjectorError], ...]
+    missing: frozenset[str] = frozenset()
+
+
 def collect(
     inputs: Sequence[str], *, output_dir: Path | None, warn: Callable[[str], None] | None = None
 ) -> tuple[TemplateFile, ...]:
@@ -69,16 +82,24 @@ def collect(
     Raises InputNotFound, InputLoop, InputCollision (two templates, one output), InputError, UsageError for a `-` that
     cannot be, and RunFailed for several of them.
     """
+    found = survey(inputs, output_dir=output_dir, warn=warn)
+    _raise(problem for _, problem in found.problems)
+    return found.files
+
+
+def survey(inputs: Sequence[str], *, output_dir: Path | None, warn: Callable[[str], None] | None = None) -> Survey:
+    """`collect`, which does not raise but tells of each problem where it is. Raises InputError for a mount that is
+    replaced faster than it can be looked at."""
     for _ in range(_ATTEMPTS):
         warnings: list[str] = []
         try:
-            files = _Collection(output_dir, warnings.append).collect(inputs)
+            found = _Collection(output_dir, warnings.append).survey(inputs)
         except InputChanged:
             continue
         for warning in warnings:
             if warn is not None:
                 warn(warning)
-        return files
+        return found
     raise _never_still(inputs)
 
 
@@ -140,6 +161,14 @@ def gather(
     raise _never_still(inputs)
 
 
+def several_for_one(count: int) -> UsageError:
+    """What is wrong when *count* templates are to go to one file."""
+    return UsageError(
+        f"there are {count} templates, and the output is one file",
+        hint="give --output-dir DIR to write each to a file of its own",
+    )
+
+
 def output_name(name: str) -> str:
     """*name* (a last component) without a trailing .tmpl, .tpl or .cm, unless nothing were left."""
     for suffix in TEMPLATE_SUFFIXES:
@@ -156,23 +185,27 @@ class _Collection:
         self._output = _identity(output_dir) if output_dir is not None else None
         self._warn = warn
         self._generations: dict[Identity, Generation | None] = {}
-        self._problems: list[InjectorError] = []
+        self._problems: list[tuple[str, InjectorError]] = []
 
-    def collect(self, inputs: Sequence[str]) -> tuple[TemplateFile, ...]:
+    def survey(self, inputs: Sequence[str]) -> Survey:
         files: list[TemplateFile] = []
+        missing: set[str] = set()
         for given in inputs:
             try:
                 files += self._input(given)
             except InputChanged:
                 raise
             except InjectorError as error:
-                self._problems.append(error)
+                self._problems.append((_shown(given), error))
+                if isinstance(error, InputNotFound):
+                    missing.add(_shown(given))
         if inputs.count(STDIN) > 1:
-            self._problems.append(UsageError("standard input (-) can be read only once", hint="name '-' once"))
+            twice = UsageError("standard input (-) can be read only once", hint="name '-' once")
+            self._problems.append((STDIN, twice))
         if self._output_dir is not None:
-            self._problems += _collisions(files)
-        _raise(self._problems)
-        return tuple(files)
+            for collision, names in _collisions(files):
+                self._problems += [(name, collision) for name in names]
+        return Survey(tuple(files), tuple(self._problems), frozenset(missing))
 
     def _input(self, given: str) -> Iterable[TemplateFile]:
         if given == STDIN:
@@ -220,7 +253,7 @@ class _Collection:
     def _directory(self, given: str, *, in_place: bool) -> Iterable[TemplateFile]:
         walk = Walk(Path(given), self._output, self._warn, self._generations)
         walk.run()
-        self._problems += walk.problems
+        self._problems += [(_shown(str(Path(given, relative))), problem) for relative, problem in walk.problems]
         if not walk.files and not walk.problems:
             self._warn(f"{given} holds no templates")
         files = [
@@ -250,17 +283,19 @@ def _with_output_name(relative: str) -> PurePosixPath:
     return path.with_name(output_name(path.name))
 
 
-def _collisions(files: Iterable[TemplateFile]) -> Iterable[InputCollision]:
+def _collisions(files: Iterable[TemplateFile]) -> Iterable[tuple[InputCollision, tuple[str, str]]]:
     by_output: dict[str, TemplateFile] = {}
     hint = "rename one of them, or render them to two directories"
     for file in files:
         other = by_output.setdefault(file.output, file)
         if other is not file:
-            yield InputCollision(f"{other.name} and {file.name} would both be written to {file.output}", hint=hint)
+            both = f"{other.name} and {file.name} would both be written to {file.output}"
+            yield InputCollision(both, hint=hint), (other.name, file.name)
     for output, file in by_output.items():
         for parent in PurePosixPath(output).parents:
             if (other_ := by_output.get(str(parent))) is not None:
-                yield InputCollision(f"{other_.name} would be a file where {file.name} needs a directory", hint=hint)
+                between = f"{other_.name} would be a file where {file.name} needs a directory"
+                yield InputCollision(between, hint=hint), (other_.name, file.name)
 
 
 def _open(file: TemplateFile) -> int:
@@ -306,7 +341,8 @@ def _shown(name: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _raise(problems: Sequence[InjectorError]) -> None:
+def _raise(problems: Iterable[InjectorError]) -> None:
+    problems = [*{id(problem): problem for problem in problems}.values()]  # one collision is two templates'
     if len(problems) == 1:
         raise problems[0]
     if problems:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from injector.model.notification import NotificationStatus as NotificationStatus  # noqa: TC001, PLC0414  # a part of it
+
 if TYPE_CHECKING:
     from injector.backends.goplugin.supervision import PluginStatus
 
@@ -68,17 +70,6 @@ class FileStatus(Struct, frozen=True):
         if not self.required or self.state in (FileState.READY, FileState.REMOVED):
             return True
         return self.state is FileState.STALE and not self.too_stale
-
-
-class NotificationStatus(Struct, frozen=True):
-    """One notification: `name` as in the settings. `failures` counts those in a row."""
-
-    name: str
-    kind: str
-    last_at: float | None = None
-    failures: int = 0
-    error: str | None = None
-    waiting: bool = False
 
 
 class SidecarStatus(Struct, frozen=True):

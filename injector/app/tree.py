@@ -43,7 +43,7 @@ class _Entry(Struct, frozen=True):
 
 class Walk(Struct):
     """
-    One walk below `root`; `files` and `problems` are its result.
+    One walk below `root`; `files` and `problems` are its result, the latter each with where it is, relative to `root`.
 
     `skip` is a directory (device, inode) below the root that is not entered. `warn` is told what is left out.
     `generations` are shared by the walks of one collection, so that all of them see the same ones.
@@ -54,7 +54,7 @@ class Walk(Struct):
     warn: Callable[[str], None]
     generations: dict[Identity, Generation | None]
     files: list[FoundFile] = field(default_factory=list)
-    problems: list[InjectorError] = field(default_factory=list)
+    problems: list[tuple[str, InjectorError]] = field(default_factory=list)
     _entries: int = 0
 
     def run(self) -> None:
@@ -69,19 +69,18 @@ class Walk(Struct):
         try:
             descriptor = os.open(entry.name, _DIRECTORY, dir_fd=entry.directory if entry.directory >= 0 else None)
         except OSError as error:
-            self.problems.append(unreadable(error, path, "directory"))
+            self.problems.append((entry.relative, unreadable(error, path, "directory")))
             return
         try:
             status = os.fstat(descriptor)
             identity = (status.st_dev, status.st_ino)
             if identity in chain:
-                self.problems.append(
-                    InputLoop(f"{path} leads back to a directory that it is in", hint="remove the symbolic link")
-                )
+                loop = InputLoop(f"{path} leads back to a directory that it is in", hint="remove the symbolic link")
+                self.problems.append((entry.relative, loop))
             elif not chain or identity != self.skip:
                 self._contents(entry, descriptor, identity, (*chain, identity))
         except OSError as error:
-            self.problems.append(unreadable(error, path, "directory"))
+            self.problems.append((entry.relative, unreadable(error, path, "directory")))
         finally:
             os.close(descriptor)
 
@@ -103,7 +102,7 @@ class Walk(Struct):
         except FileNotFoundError:
             self._missing(entry, path)
         except OSError as error:
-            self.problems.append(unreadable(error, path, "file"))
+            self.problems.append((entry.relative, unreadable(error, path, "file")))
         else:
             if stat.S_ISDIR(kind):
                 self._directory(entry, chain)
@@ -117,7 +116,8 @@ class Walk(Struct):
             os.lstat(entry.name, dir_fd=entry.directory)
         except FileNotFoundError:
             return  # removed since it was listed
-        self.problems.append(InputError(f"{path} is a symbolic link to nothing", hint="correct the link, or remove it"))
+        nothing = InputError(f"{path} is a symbolic link to nothing", hint="correct the link, or remove it")
+        self.problems.append((entry.relative, nothing))
 
 
 def _children(parent: _Entry, descriptor: int, generation: Generation | None) -> Iterator[_Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -58,4 +58,31 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Gives everything back: processes, sockets, files. May be called more than once. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """What a backend offers beside `Backend` when it may know of changes before it is asked."""
+
+    @property
+    def can_watch(self) -> bool:
+        """Whether it can watch at all; true of a class that can, it may be false of an object."""
+        ...
+
+    def watch(self, references: Sequence[Reference]) -> AsyncIterator[Reference]:
+        """
+        Each of *references* whose value may have changed, for as long as it is iterated.
+
+        Ends when the backend ends it. Raises InjectorError when it fails.
+        """
+        ...
+
+
+@runtime_checkable
+class Releasing(Protocol):
+    """What a backend offers beside `Backend` when it can take back leases before they end."""
+
+    async def release(self, leases: Sequence[str], *, connection: str | None = None) -> None:
+        """Gives back leases by their ids. Best effort: takes a second at most, never raises."""
         ...

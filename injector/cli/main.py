@@ -17,7 +17,9 @@ import click
 import injector
 from injector.cli import options
 from injector.cli.lazy import LazyGroup
-from injector.errors import ExitCode, InjectorError
+from injector.errors import ExitCode, InjectorError, OutputError
+from injector.process.hardening import frames, harden, make_streams_safe
+from injector.process.termination import Terminated, terminable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,12 @@ COMMANDS = {
     "explain": ("injector.cli.explain", "Tell for each token what it stands for."),
     "plan": ("injector.cli.plan", "Tell how many calls a render makes, what they cost, and when stores refuse them."),
     "iam-policy": ("injector.cli.iam_policy", "Print the least access policy for a set of templates."),
+    "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
+    "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),
+    "exec": ("injector.cli.exec", "Run a command with resolved variables in its environment."),
+    "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
+    "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
+    "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
     "schema": ("injector.cli.schema", "Print the JSON Schema of a settings file."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
@@ -43,6 +51,7 @@ Exit codes:
   3 template/settings invalid   8 a rendered file failed its check
   4 value or key missing        9 output not writable
   5 backend unavailable        10 done with stale values
+  126 the command of exec cannot be run, 127 it is not found
 """
 
 # Not one of the documented answers: the program itself is wrong (EX_SOFTWARE of sysexits.h).
@@ -68,12 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         from click.shell_completion import shell_complete  # late: only for the shell's Tab key
 
         return shell_complete(cli, {}, "injector", COMPLETE_VARIABLE, instruction)
-    code = _run(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with terminable():
+        try:
+            if argv is None:  # a process of its own, not a call from a test
+                make_streams_safe()
+                harden()
+            code = _run(arguments)
+        except Terminated as error:
+            code = 0 if arguments[:1] == ["run"] else 128 + error.signal
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
-        return 128 + signal.SIGPIPE
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        _silence_stdout()
+        code = code or report(OutputError.of_stdout(error), as_json=False)
     return code
 
 
@@ -91,8 +111,7 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _run(arguments: list[str]) -> int:
     output_format = "text"
     try:
         with cli.make_context("injector", arguments) as context:
@@ -136,12 +155,9 @@ def report_defect(error: BaseException) -> int:
 
     The frames are files and lines of the program, never data.
     """
-    import traceback  # late: only when we are wrong
-
-    frames = traceback.extract_tb(error.__traceback__)
     click.echo(f"internal error: {type(error).__qualname__} (a fault of injector, please report it)", err=True)
-    for frame in frames[-12:]:
-        click.echo(f"  {os.path.relpath(frame.filename)}:{frame.lineno} in {frame.name}", err=True)
+    for frame in reversed(frames(error.__traceback__)):
+        click.echo(f"  {frame}", err=True)
     return INTERNAL_ERROR
 
 

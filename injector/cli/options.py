@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
 from injector.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from injector.backends.builtin.recorded import Recorded
@@ -56,6 +56,63 @@ def output_format_of(*formats: str) -> Callable[[F], F]:
 def output_format(function: F) -> F:
     """`--format text|json`, given to the function as `output_format`. Errors are printed in the same format."""
     return output_format_of("text", "json")(function)
+
+
+class Chosen(NamedTuple):
+    """What is read, and where its results go: `output`, `output_dir`, or standard output when both are None."""
+
+    inputs: tuple[str, ...]
+    output: Path | None
+    output_dir: Path | None
+
+    @property
+    def to_stdout(self) -> bool:
+        return self.output is None and self.output_dir is None
+
+
+def inputs_and_outputs(function: F) -> F:
+    """The templates and where their results go, given to the function as `inputs`, `output` and `output_dir`."""
+    for decorate in reversed(
+        [
+            click.argument("inputs", nargs=-1, metavar="[FILE|DIR|-]..."),
+            click.option(
+                "-o", "--output", metavar="FILE", help="Write the one rendered file here; - is standard output."
+            ),
+            click.option(
+                "--output-dir",
+                metavar="DIR",
+                type=click.Path(path_type=Path),
+                help="Write below DIR, with the tree of the input directories; "
+                "a trailing .tmpl, .tpl or .cm is dropped.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def choose(
+    inputs: Sequence[str], output: str | None, output_dir: Path | None, settings: Settings, *, optional: bool = False
+) -> Chosen:
+    """
+    Inputs and output of the command line, or those of the settings where the command line names none.
+
+    Raises UsageError when they contradict each other, and, unless *optional*, when there are no inputs.
+    """
+    if output is not None and output_dir is not None:
+        raise UsageError("--output and --output-dir exclude each other")
+    named = tuple(inputs) or tuple(map(str, settings.inputs))
+    if not named and not optional:
+        raise UsageError("there is no template to render", hint="name files, directories, or - for standard input")
+    if named.count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
+    if output is not None:
+        return Chosen(named, None if output == "-" else Path(output), None)
+    if output_dir is not None:
+        return Chosen(named, None, output_dir)
+    if settings.output is not None and settings.output_dir is not None:
+        raise UsageError("the settings have both an output and an outputDir", hint="leave one of them away")
+    return Chosen(named, settings.output, settings.output_dir)
 
 
 def settings_options(function: F) -> F:
@@ -107,6 +164,66 @@ def settings_options(function: F) -> F:
             click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
             click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
             click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
+            click.option("--owner", metavar="USER", help="Of written files, by name or number. [the process's]"),
+            click.option("--group", metavar="GROUP", help="Of written files, by name or number. [the process's]"),
+            click.option(
+                "--write",
+                type=click.Choice(["rename", "in-place", "set"]),
+                default=None,
+                help="Replace files, overwrite them (each a mount of its own), or switch all of --output-dir at once. "
+                "[rename]",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def refresh_options(function: F) -> F:
+    """The switches of what renders again and again; each stands for a setting, as those of `settings_options` do."""
+    for decorate in reversed(
+        [
+            click.option(
+                "--refresh", metavar="DURATION", help="Ask for values again this often; off: only when asked. [5m]"
+            ),
+            click.option(
+                "--rescan", metavar="DURATION", help="Look at all templates this often without a reason. [30s]"
+            ),
+            click.option(
+                "--debounce-min", metavar="DURATION", help="Take changes up when none came for so long. [100ms]"
+            ),
+            click.option("--debounce-max", metavar="DURATION", help="Take changes up after this at the latest. [2s]"),
+            click.option(
+                "--prune/--no-prune", default=None, help="Remove outputs whose templates are gone. [no-prune]"
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def sidecar_options(function: F) -> F:
+    """The switches of a sidecar beside `refresh_options`: what it tells others, and when it is ready."""
+    for decorate in reversed(
+        [
+            click.option(
+                "--on-error",
+                type=click.Choice(["keep", "fail"]),
+                default=None,
+                help="When a refresh fails the last good file stays: as good, or as not ready. [keep]",
+            ),
+            click.option("--max-stale", metavar="DURATION", help="Not ready when a file is stale for longer. [off]"),
+            click.option("--required/--optional", default=None, help="Whether files count for readiness. [required]"),
+            click.option(
+                "--notify",
+                multiple=True,
+                metavar="ACTION",
+                help="When files changed: signal:HUP:process=NAME, signal:HUP:/PID/FILE, exec:COMMAND, http:URL or "
+                "rollout:deployment/NAME. Repeatable.",
+            ),
+            click.option("--splay", metavar="DURATION", help="Notify after a random part of it. [off]"),
+            click.option("--listen", metavar="HOST:PORT", help="Serve health, metrics and status there."),
+            click.option("--control", metavar="SOCKET", help="Take requests for a refresh there."),
         ]
     ):
         function = decorate(function)
@@ -181,6 +298,35 @@ def plugin_options(function: F) -> F:
     return function
 
 
+def config_option(function: F) -> F:
+    """`--config`, for commands that take nothing else of the settings."""
+    decorate = click.option(
+        "--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings file (YAML). [INJECTOR_CONFIG]"
+    )
+    return decorate(function)
+
+
+def control_option(function: F) -> F:
+    """`--control`, for commands that ask a running sidecar."""
+    decorate = click.option(
+        "--control",
+        metavar="SOCKET",
+        type=click.Path(path_type=Path),
+        help="The sidecar's control socket. [INJECTOR_CONTROL, or the settings file]",
+    )
+    return decorate(function)
+
+
+def duration_of(text: str, flag: str) -> float:
+    """Seconds of the value of *flag*. Raises UsageError for what is no duration."""
+    from injector.settings import kinds  # late: start-up
+
+    try:
+        return float(kinds.DURATION.parse(text))
+    except ValueError:
+        raise UsageError(f"{flag}: expected {kinds.DURATION.expects}") from None
+
+
 def verbosity(function: F) -> F:
     """`-q` and `-v`, given to the function as `quiet` and `verbose`."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Errors only: no summary, no warnings, no progress.")
@@ -189,12 +335,18 @@ def verbosity(function: F) -> F:
 
 
 def load_settings(
-    flags: Mapping[str, Any], *, output_format: str, quiet: bool = False, verbose: int = 0
+    flags: Mapping[str, Any],
+    *,
+    output_format: str,
+    quiet: bool = False,
+    verbose: int = 0,
+    defaults: Mapping[str, object] | None = None,
 ) -> tuple[Settings, Log]:
     """
     The settings of this call (flag > variable > file > default), and the log that they ask for.
 
-    *flags* are the values of `settings_options`. Raises SettingsError or RunFailed as `settings.load` does.
+    *defaults* are this command's own, by field. *flags* are the values of `settings_options`. Raises SettingsError or
+    RunFailed as `settings.load` does.
     """
     from injector.settings.load import load  # late: `injector version` needs none
     from injector.telemetry.logs import Level, Log
@@ -206,7 +358,7 @@ def load_settings(
         if given.get("on_missing") not in (None, "keep"):
             raise UsageError(f"--lax means --on-missing keep, and --on-missing {given['on_missing']} was given")
         given["on_missing"] = "keep"
-    settings = load(path=path, environ=os.environ, flags=given)
+    settings = load(path=path, environ=os.environ, flags=given, defaults=defaults)
     level = Level[settings.log_level.upper()]
     if verbose:
         level = min(level, Level.INFO if verbose == 1 else Level.DEBUG)

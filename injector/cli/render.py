@@ -8,16 +8,17 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from injector.cli import options
-from injector.errors import ExitCode, UsageError
+from injector.errors import ExitCode, OutputError
+from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from injector.app.rendering import RenderedFile, RenderReport
     from injector.backends.contract import Outcome
@@ -34,14 +35,7 @@ Examples:
   printf 'password=AWSPARAMSTR:///app/db/password\\n' | injector render -
 """
 )
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE|DIR|-...")
-@click.option("-o", "--output", metavar="FILE", help="Write the one rendered file here; - is standard output.")
-@click.option(
-    "--output-dir",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Write below DIR, with the tree of the input directories; a trailing .tmpl, .tpl or .cm is dropped.",
-)
+@options.inputs_and_outputs
 @options.values_options
 @options.settings_options
 @options.output_format
@@ -69,11 +63,8 @@ def command(
     import asyncio  # late: `injector --help` needs no event loop
 
     started = time.monotonic()
-    if output is not None and output_dir is not None:
-        raise UsageError("--output and --output-dir exclude each other")
-    if inputs.count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
     settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
+    chosen = options.choose(inputs, output, output_dir, settings)
 
     recorded = options.recorded_values(
         settings, values=values, record=record, replay=replay, recording_key=recording_key
@@ -83,9 +74,8 @@ def command(
     from injector.app.rendering import RenderRequest
     from injector.cli.terminal import Progress
 
-    target = None if output is None or output == "-" else Path(output)
-    single = output_dir is None and not (target is None and output_format == "json")
-    request = RenderRequest(inputs, output=target, output_dir=output_dir, single=single)
+    single = chosen.output_dir is None and not (chosen.output is None and output_format == "json")
+    request = RenderRequest(chosen.inputs, output=chosen.output, output_dir=chosen.output_dir, single=single)
     with Progress("resolving", sys.stderr) as progress:
         run = render_once(
             request,
@@ -97,20 +87,25 @@ def command(
             on_values=_recorder(record, recording_key) if record and recording_key else None,
         )
         try:
-            report = asyncio.run(run)
+            with only_noted():
+                report = asyncio.run(run)
         except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now
             return 128 + signal.SIGTERM
-    to_stdout = output_dir is None and request.output is None
+    show(report, started, to_stdout=chosen.to_stdout, output_format=output_format, quiet=quiet)
+    return int(ExitCode.DONE)
+
+
+def show(report: RenderReport, started: float, *, to_stdout: bool, output_format: str, quiet: bool) -> None:
+    """Prints what a pass did that began at *started* (monotonic): the files themselves, a summary, or JSON."""
     if output_format == "json":
         click.echo(json.dumps(_as_json(report, started, with_content=to_stdout), ensure_ascii=False))
-        return int(ExitCode.DONE)
+        return
     if not quiet:
-        _print_warnings(report.forgiven)
+        print_warnings(report.forgiven)
     if to_stdout:
         _write_stdout(report.files)
     elif not quiet:
         click.echo(_summary(report, started), err=True)
-    return int(ExitCode.DONE)
 
 
 def _recorder(path: Path, key: Path) -> Callable[[Mapping[Reference, Outcome]], None]:
@@ -122,7 +117,8 @@ def _recorder(path: Path, key: Path) -> Callable[[Mapping[Reference, Outcome]], 
     return write
 
 
-def _print_warnings(forgiven: Sequence[InjectorError]) -> None:
+def print_warnings(forgiven: Sequence[InjectorError]) -> None:
+    """Missing values that a policy let pass, for people."""
     if forgiven:
         from injector.cli import diagnostics  # late: most renders have none
         from injector.cli.terminal import use_color
@@ -131,12 +127,17 @@ def _print_warnings(forgiven: Sequence[InjectorError]) -> None:
 
 
 def _write_stdout(files: Sequence[RenderedFile]) -> None:
-    sys.stdout.flush()
-    for file in files:
-        left = memoryview(file.data.reveal())
-        while left:  # with PYTHONUNBUFFERED this is a raw file, which may take a part only
-            left = left[sys.stdout.buffer.write(left) :]
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        for file in files:
+            left = memoryview(file.data.reveal())
+            while left:  # with PYTHONUNBUFFERED this is a raw file, which may take a part only
+                left = left[sys.stdout.buffer.write(left) :]
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError.of_stdout(error) from None
 
 
 def _summary(report: RenderReport, started: float) -> str:

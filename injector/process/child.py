@@ -13,33 +13,17 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import warnings
 from typing import TYPE_CHECKING, cast
 
-from msgspec import Struct
-
 from injector.process.death_signal import bind_to_parent
+from injector.process.exits import ExitStatus, ExitWatch, claim, reap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import IO
 
 _UNKILLABLE_AFTER = 5.0  # seconds after SIGKILL: a process that is still there hangs in the kernel
-
-
-class ExitStatus(Struct, frozen=True):
-    """How a process ended: `code` is its exit code, or minus the number of the signal that killed it."""
-
-    code: int
-
-    def __str__(self) -> str:
-        if self.code >= 0:
-            return f"exit code {self.code}"
-        try:
-            return f"killed by signal {signal.Signals(-self.code).name}"
-        except ValueError:
-            return f"killed by signal {-self.code}"
 
 
 class ChildProcess:
@@ -56,19 +40,17 @@ class ChildProcess:
         self.pid: int = popen.pid
         self.stdout: asyncio.StreamReader = stdout.reader
         self.stderr: asyncio.StreamReader = stderr.reader
-        self._exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
-        self._pidfd = -1
+        self._watch = ExitWatch(popen)
         self._stopping: asyncio.Task[ExitStatus | None] | None = None
-        self._watch()
 
     @property
     def exit_status(self) -> ExitStatus | None:
         """How it ended; None while it runs."""
-        return self._exited.result() if self._exited.done() else None
+        return self._watch.status
 
     async def wait(self) -> ExitStatus:
         """Waits until the process itself has ended, whatever its children do. May be awaited by many, and cancelled."""
-        return await asyncio.shield(self._exited)
+        return await self._watch.wait()
 
     async def stop(self, grace_seconds: float) -> ExitStatus | None:
         """
@@ -90,16 +72,16 @@ class ChildProcess:
 
     async def _stop(self, grace_seconds: float) -> ExitStatus | None:
         try:
-            if not self._exited.done() and grace_seconds > 0:
+            if self.exit_status is None and grace_seconds > 0:
                 self._signal(signal.SIGTERM)
-                await asyncio.wait((self._exited,), timeout=grace_seconds)
+                await asyncio.wait((self._watch.exited,), timeout=grace_seconds)
         finally:
             # Also when the loop is ending and cancels every task, this one too.
             self._signal(signal.SIGKILL)
-            await asyncio.wait((self._exited,), timeout=_UNKILLABLE_AFTER)
-            if self._exited.done():
-                self._popen.wait()  # a zombie: does not block
-            self._unwatch()
+            await asyncio.wait((self._watch.exited,), timeout=_UNKILLABLE_AFTER)
+            if self.exit_status is not None:
+                reap(self._popen)  # a zombie: does not block
+            self._watch.close()
             for pipe in self._pipes:
                 await pipe.close()
         return self.exit_status
@@ -109,39 +91,6 @@ class ChildProcess:
         if self._popen.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
-
-    def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            self._pidfd = os.pidfd_open(self.pid)
-        except (AttributeError, OSError):
-            # No pidfd (not Linux, or a sandbox without it): a thread waits. It reaps, which the module's rule forbids;
-            # there is no other portable way to wait.
-            threading.Thread(target=self._wait_in_thread, args=(loop,), daemon=True).start()
-        else:
-            loop.add_reader(self._pidfd, self._on_exit)
-
-    def _unwatch(self) -> None:
-        if self._pidfd >= 0:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-    def _on_exit(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        assert result is not None
-        exited = result.si_code == os.CLD_EXITED
-        self._set_exited(result.si_status if exited else -result.si_status)
-
-    def _wait_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        code = self._popen.wait()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(self._set_exited, code)
-
-    def _set_exited(self, code: int) -> None:
-        if not self._exited.done():
-            self._exited.set_result(ExitStatus(code))
 
 
 class _Pipe(asyncio.StreamReaderProtocol):
@@ -205,7 +154,7 @@ async def spawn(
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(popen.pid, signal.SIGKILL)
-        popen.wait()
+        reap(popen)
         for pipe in pipes:
             await pipe.close()
         for file in files:
@@ -220,7 +169,7 @@ def _popen(
     with warnings.catch_warnings():
         # Python 3.12 warns of a fork beside threads: `prepare` takes no lock and imports nothing, see there.
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=r".*fork")
-        return subprocess.Popen(  # noqa: S603  # argv is a list, no shell
+        popen = subprocess.Popen(  # noqa: S603  # argv is a list, no shell
             list(argv),
             executable=executable,
             env=dict(env),
@@ -232,3 +181,5 @@ def _popen(
             process_group=0,
             preexec_fn=prepare,  # noqa: PLW1509  # the only way to set the death signal without another process
         )
+    claim(popen)
+    return popen

@@ -22,35 +22,36 @@ _ORPHANED = 127
 
 
 @functools.cache
-def _prctl() -> Callable[[int, int], int] | None:
+def prctl() -> Callable[[int, int], int] | None:
+    """Linux's prctl(2) with one argument; None where there is none."""
     if sys.platform != "linux":
         return None
     import ctypes  # late: start-up
 
     try:
-        prctl = ctypes.CDLL(None).prctl
+        function = ctypes.CDLL(None).prctl
     except (OSError, AttributeError):
         return None
-    prctl.argtypes = [ctypes.c_int, ctypes.c_ulong]
-    prctl.restype = ctypes.c_int
-    return prctl
+    function.argtypes = [ctypes.c_int, ctypes.c_ulong]
+    function.restype = ctypes.c_int
+    return function
 
 
-def bind_to_parent() -> Callable[[], None] | None:
+def bind_to_parent(death: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
     """
-    What the child has to run between fork and exec, or None where the system cannot do it.
+    What the child has to run between fork and exec, or None where the system cannot do it. It gets *death* then.
 
     Everything is looked up here, in the parent: after the fork of a process with threads, an import or a lock that
     another thread holds would hang the child.
     """
-    prctl = _prctl()
-    if prctl is None:
+    control = prctl()
+    if control is None:
         return None
     parent, getppid, leave = os.getpid(), os.getppid, _leave
-    kill = int(signal.SIGKILL)
+    kill = int(death)
 
     def in_child() -> None:
-        prctl(_PR_SET_PDEATHSIG, kill)
+        control(_PR_SET_PDEATHSIG, kill)
         # The parent may have died before the call: then nobody will ever send the signal.
         if getppid() != parent:
             leave(_ORPHANED)

@@ -20,9 +20,19 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from injector.errors import DeadlineExceeded, InjectorError, PluginCrashed, PluginError, ResolutionError, Throttled
+from injector.errors import (
+    DeadlineExceeded,
+    InjectorError,
+    MissingError,
+    PluginCrashed,
+    PluginError,
+    ResolutionError,
+    Throttled,
+)
 from injector.plan.planner import Account
 from injector.resolve.budget import CallBudget
+from injector.telemetry.meter import Meter
+from injector.telemetry.traces import NO_TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,11 +41,13 @@ if TYPE_CHECKING:
     from injector.model.references import Reference
     from injector.plan.planner import Plan
     from injector.telemetry.logs import Log
+    from injector.telemetry.traces import Tracer
 
 MOST_ATTEMPTS = 4  # 0.2 + 0.4 + 0.8 s of full-jitter pauses at most: bridges a restart, not an outage
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 TICK = 0.25
+_OK = "ok"
 
 
 class Limits(Struct, frozen=True):
@@ -53,15 +65,20 @@ async def resolve(
     limits: Limits,
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    answered: Callable[[Reference, Outcome], None] | None = None,
+    meter: Meter | None = None,
+    tracer: Tracer = NO_TRACES,
 ) -> dict[Reference, Outcome]:
     """
     A value or an error for every reference of *plan*. Raises nothing but cancellation.
 
     *open_backend* gives the backend for an account, or raises the InjectorError that then stands for all of the
-    account's references. *progress* is called with (answered, all) after every answer, and every `TICK` seconds.
+    account's references. *progress* is called with (answered, all) after every answer, and every `TICK` seconds;
+    *answered* with every answer as it comes, but for those that the deadline gives. *meter* is told of every call,
+    *tracer* gives each a span.
     """
     answers: dict[Reference, Outcome] = {}
-    run = _Run(answers, len(plan), limits, log, progress)
+    run = _Run(answers, len(plan), limits, log, progress, answered, meter or Meter(), tracer)
     tasks = [asyncio.create_task(run.account(account, refs, open_backend)) for account, refs in plan.fetches.items()]
     if not tasks:
         return answers
@@ -93,26 +110,34 @@ class _Run:
         limits: Limits,
         log: Log,
         progress: Callable[[int, int], None] | None,
+        answered: Callable[[Reference, Outcome], None] | None,
+        meter: Meter,
+        tracer: Tracer,
     ) -> None:
+        self._answered = answered
         self._answers = answers
         self._total = total
         self.limits = limits
         self.log = log
         self._progress = progress
+        self.meter = meter
+        self.tracer = tracer
         self.last_errors: dict[Reference, InjectorError] = {}
         self._names: dict[Account, str] = {}  # of the backends that were opened
 
     async def account(
         self, account: Account, references: Sequence[Reference], open_backend: Callable[[Account], Awaitable[Backend]]
     ) -> None:
+        began = time.monotonic()
         try:
             backend = await open_backend(account)
         except InjectorError as error:
+            self.meter.fetched(account.prefix, error.code, time.monotonic() - began, call="open")
             for reference in references:
                 self.answer(reference, error)
             return
         self._names[account] = backend.name
-        await _Account(self, backend, references).run()
+        await _Account(self, account.prefix, backend, references).run()
 
     async def tick(self) -> None:
         """Tells of progress while there is none, so that a bar shows that something is waited for."""
@@ -137,6 +162,8 @@ class _Run:
         if not isinstance(outcome, InjectorError):
             self.log.redactor.add(outcome.data.reveal())
         self._answers[reference] = outcome
+        if self._answered is not None:
+            self._answered(reference, outcome)
         if self._progress is not None:
             self._progress(len(self._answers), self._total)
 
@@ -144,8 +171,9 @@ class _Run:
 class _Account:
     """One account's queue, its workers, and its budget."""
 
-    def __init__(self, run: _Run, backend: Backend, references: Sequence[Reference]) -> None:
+    def __init__(self, run: _Run, prefix: str, backend: Backend, references: Sequence[Reference]) -> None:
         self._run = run
+        self._prefix = prefix
         self._backend = backend
         self._open = len(references)
         self._budget = CallBudget(time.monotonic, backend.limits.rate)
@@ -200,12 +228,34 @@ class _Account:
     async def _call(self, references: list[Reference]) -> None:
         for reference in references:
             self._attempts[reference] = self._attempts.get(reference, 0) + 1
+        began = time.monotonic()
+        with self._run.tracer.span("fetch", backend=self._prefix, references=len(references)) as span:
+            result = DeadlineExceeded.code  # what cancels a call is the run's deadline, or its end
+            try:
+                result, worst, again = await self._fetch(references)
+            finally:
+                self._run.meter.fetched(self._prefix, result, time.monotonic() - began)
+            if result != _OK:
+                span.fail(result)
+        if isinstance(worst, Throttled):
+            self._run.meter.throttled(self._prefix)
+        if worst is not None:
+            self._retry(worst, again)
+        else:
+            self._budget.succeeded()
+
+    async def _fetch(self, references: list[Reference]) -> tuple[str, InjectorError | None, list[Reference]]:
+        """One call: its result for the meter, the error that decides on the pause, and what goes out again."""
         left = set(references)
         again: list[Reference] = []
         worst: InjectorError | None = None
+        result = _OK
         try:
             async for reference, outcome in self._backend.fetch(references, timeout=self._run.limits.call_timeout):
                 left.discard(reference)
+                # A missing value is the store's answer: the call was none the worse for it.
+                if isinstance(outcome, InjectorError) and not isinstance(outcome, MissingError):
+                    result = outcome.code
                 if isinstance(outcome, InjectorError) and self._may_retry(outcome, reference):
                     again.append(reference)
                     worst = _worse(worst, outcome)
@@ -213,6 +263,7 @@ class _Account:
                 else:
                     self._settle(reference, outcome)
         except InjectorError as error:
+            result = error.code
             for reference in left:
                 if self._may_retry(error, reference):
                     again.append(reference)
@@ -222,11 +273,9 @@ class _Account:
                     self._settle(reference, error)
         else:
             for reference in left:
+                result = PluginError.code
                 self._settle(reference, PluginError(f"{self._backend.name} did not answer for {reference}"))
-        if worst is not None:
-            self._retry(worst, again)
-        else:
-            self._budget.succeeded()
+        return result, worst, again
 
     def _may_retry(self, error: InjectorError, reference: Reference) -> bool:
         if isinstance(error, PluginCrashed):
@@ -243,7 +292,7 @@ class _Account:
         pause = asked + jitter
         if isinstance(error, Throttled):
             self._budget.throttled(pause)
-        self._run.log.info(
+        self._run.log.debug(
             "retry",
             backend=self._backend.name,
             reason=error.code,

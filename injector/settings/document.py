@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from yaml.nodes import Node
 
     from injector.model.policy import AutoMtls
+    from injector.settings.actions import Action
     from injector.settings.kinds import Kind
 
 _LARGEST: Final = 1024 * 1024  # bytes; a settings file is written by hand
@@ -68,6 +69,8 @@ def read_document(path: Path) -> SettingsDocument:
 # Mappings by the names of plugins, in the file only. What stands below the first is the plugin's.
 _CONFIGURATION: Final = "plugins.configuration"
 _AUTO_MTLS_FOR: Final = "plugins.autoMtlsFor"
+# A list of mappings here, lines elsewhere.
+_NOTIFY: Final = "notify"
 
 _HEADER_HINT: Final = f"a settings file starts with 'apiVersion: {API_VERSION}' and 'kind: {KIND}'"
 
@@ -144,7 +147,9 @@ class _Walk:
             for name, node in self._mapping(entries[key], key, inner).items():
                 entries[f"{key}.{name}"] = node
         for key, option in options.items():
-            if key in entries:
+            if key == _NOTIFY and key in entries:
+                self._document.values[_NOTIFY] = self._actions(entries[key])
+            elif key in entries:
                 self._value(entries[key], key, option.kind, _put(self._document.values, option.field))
         if _CONFIGURATION in entries:
             self._document.values[_CONFIGURATION] = self._configuration(entries[_CONFIGURATION])
@@ -181,6 +186,11 @@ class _Walk:
         free_form = FreeForm(self._problem)
         plugins = free_form.mapping(root, _CONFIGURATION)
         return {name.lower(): free_form.values(node, f"{_CONFIGURATION}.{name}") for name, node in plugins.items()}
+
+    def _actions(self, root: Node) -> tuple[Action, ...]:
+        from injector.settings.action_nodes import Nodes, read_actions  # late: start-up; a render's file has none
+
+        return read_actions(Nodes(self._scalar, self._items, self._mapping, self._problem), root)
 
     def _auto_mtls_for(self, root: Node) -> dict[str, AutoMtls]:
         from injector.settings.freeform import FreeForm  # late: start-up; hardly any file has it

@@ -15,14 +15,16 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BOOLEANS = {"true": True, "false": False}
 
 
-class _Report(Protocol):
+class Report(Protocol):
+    """Takes a problem of a node."""
+
     def __call__(self, node: Node, message: str, *, hint: str | None = None) -> None: ...
 
 
 class FreeForm:
     """Reads nodes; *report* gets what is wrong. A value that is wrong is left out."""
 
-    def __init__(self, report: _Report) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
         self._left = _MOST_VALUES
 

@@ -164,6 +164,12 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _action(text: str) -> Any:
+    from injector.settings.action_kinds import action  # late: start-up; a render has none
+
+    return action(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -211,7 +217,13 @@ WRITE = Kind("one of rename, in-place, set", WriteMode, choices=tuple(WriteMode)
 ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address, pattern=_ADDRESS.pattern)
 PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
+INPUTS = Kind("a template, a directory of templates, or -", _path, separator=os.pathsep)
 VARIABLES = Kind("the name of an environment variable", _variable, separator=",", pattern=_VARIABLE.pattern)
 PATTERN = Kind("a pattern such as *.conf or legacy/* (without **)", _pattern)
+NOTIFY = Kind(
+    "signal:NAME:process=NAME, signal:NAME:PID-FILE, exec:COMMAND, http:[METHOD ]URL or rollout:KIND/NAME",
+    _action,
+    separator="\n",
+)
 LOG_LEVEL = Kind(f"one of {', '.join(_LEVELS)}", _one_of(*_LEVELS), choices=_LEVELS)
 LOG_FORMAT = Kind("one of text, json", _one_of("text", "json"), choices=("text", "json"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from injector.errors import InjectorError, RunFailed, SettingsError, UnknownSetting
+from injector.settings.actions import conflicts, numbered
 from injector.settings.options import OPTIONS, OTHER_VARIABLES
 from injector.settings.schema import LOCK_FILE_NAME, FileOverride, PluginSettings, Settings
 
@@ -24,23 +25,31 @@ _SERVICE_LINK = re.compile(
 )
 
 
-def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+def load(
+    *,
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    defaults: Mapping[str, object] | None = None,
+) -> Settings:
     """
     The settings of this run.
 
     Args:
         path: the settings file, or None for none.
-        environ: the process's environment. Lists are separated by the path separator (`INJECTOR_PLUGIN_PATH`) or by
-            commas (`INJECTOR_PASS_ENVIRONMENT`). An empty variable counts as not set.
+        environ: the process's environment. Lists are separated by the path separator (`INJECTOR_PLUGIN_PATH`), by
+            commas (`INJECTOR_PASS_ENVIRONMENT`) or by line breaks (`INJECTOR_NOTIFY`). An empty variable counts as not
+            set.
         flags: by the names of `options.OPTIONS`, e.g. `on_missing`, `plugin_path`; text as on the command line, or a
             bool, int, path or sequence of these. None and an empty sequence count as not given.
+        defaults: what holds for this command when nobody says anything, by field; values as `Settings` has them.
 
     Raises:
         SettingsError: one of its leaves for one problem.
         RunFailed: several problems; they are reported together, those of the file first.
     """
     problems: list[InjectorError] = []
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     files: tuple[FileOverride, ...] = ()
     if path is not None:
         from injector.settings.document import read_document  # late: start-up
@@ -58,6 +67,8 @@ def load(*, path: Path | None, environ: Mapping[str, str], flags: Mapping[str, o
             values.setdefault("plugins.lock_file", beside)
     values |= _from_environment(environ, problems)
     values |= _from_flags(flags, problems)
+    values["notify"] = numbered(values.get("notify", ()))
+    problems += conflicts(values["notify"])
     settings = _settings(values, files)
     if settings.plugins.min_port > settings.plugins.max_port:
         problems.append(SettingsError("plugins.minPort is above plugins.maxPort", hint="leave both away, or set both"))

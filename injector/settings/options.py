@@ -42,6 +42,9 @@ def _option(field: str, kind: Kind, name: str | None = None) -> Option:
 
 
 OPTIONS = (
+    _option("inputs", kinds.INPUTS),
+    _option("output", kinds.PATH),
+    _option("output_dir", kinds.PATH),
     _option("token_separator", kinds.SEPARATOR),
     _option("key_separator", kinds.CHARACTER),
     _option("envsubst", kinds.BOOLEAN),
@@ -64,6 +67,7 @@ OPTIONS = (
     _option("prune", kinds.BOOLEAN),
     _option("listen", kinds.ADDRESS),
     _option("control", kinds.PATH),
+    _option("notify", kinds.NOTIFY),
     _option("plugin_path", kinds.PATHS),
     _option("file_root", kinds.PATH),
     _option("log_level", kinds.LOG_LEVEL),
@@ -104,5 +108,11 @@ OVERRIDES = {
 REATTACH_VARIABLE = "INJECTOR_PLUGIN_REATTACH"
 """Plugins that somebody started by hand: see `backends.goplugin.reattach`."""
 
-OTHER_VARIABLES = frozenset({"INJECTOR_CONFIG", "INJECTOR_FORMAT", REATTACH_VARIABLE})
-"""Variables that are no settings: the settings file's path, the form of what is printed, and plugins to reattach."""
+CHANGED_VARIABLES = ("INJECTOR_TEMPLATES", "INJECTOR_OUTPUTS")
+"""What a command of `notify` is told: the names of the changed templates and of their outputs, one a line."""
+
+OTHER_VARIABLES = frozenset({"INJECTOR_CONFIG", "INJECTOR_FORMAT", REATTACH_VARIABLE, *CHANGED_VARIABLES})
+"""
+Variables that are no settings: the settings file's path, the form of what is printed, plugins to reattach, and what a
+command that we started ourselves may hand to another of us.
+"""

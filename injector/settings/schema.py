@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from injector.model.policy import AutoMtls, MissingPolicy, OnError, OnMissing, Verify, WriteMode
+from injector.settings.actions import Action  # noqa: TC001 - msgspec reads the fields' types
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
@@ -107,18 +108,24 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """
     Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
 
+    `inputs` are the templates (files, directories, `-` for standard input) when the command line names none; their
+    results go to `output` (one file) or below `output_dir`.
+
     `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has
     no use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file
     may be stale for `max_stale` (None: for ever) before the process is not ready, and only `required` files count.
     Changed files are looked at when nothing has changed for `debounce_min`, at the latest after `debounce_max`;
     notifications are grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without
     a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
-    status, `control` the socket on which a refresh can be asked for.
+    status, `control` the socket on which a refresh can be asked for. `notify` is what is done when files changed.
 
     `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
     override is the more particular of the two. Of two that match one template, the later wins, field by field.
     """
 
+    inputs: tuple[Path, ...] = ()
+    output: Path | None = None
+    output_dir: Path | None = None
     token_separator: str = "://"  # noqa: S105  # punctuation of the token grammar, no password
     key_separator: str = "|"
     envsubst: bool = False
@@ -145,6 +152,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     file_root: Path | None = None
     log_level: str = "warning"
     log_format: str = "text"
+    notify: tuple[Action, ...] = ()
     plugins: PluginSettings = PluginSettings()
     files: tuple[FileOverride, ...] = ()
 

@@ -7,6 +7,7 @@ before: most renders log nothing, and start-up is paid in every pod.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, TextIO
@@ -55,15 +56,27 @@ class Log:
         return level >= self.level
 
     def write(self, level: Level, event: str, **fields: object) -> None:
-        """Writes one line, if *level* is enabled. Fields may be anything that has a text form."""
+        """
+        Writes one line, if *level* is enabled. Fields may be anything that has a text form.
+
+        A stream that takes nothing (closed, disk full, reader gone) costs the line and nothing else.
+        """
         if level < self.level:
             return
         if self._render is None:
             self._render = _renderer(as_json=self._as_json)
-        line = self._render(level, event, fields)
+        # Fields first: what is escaped inside a field would be escaped twice in the line. Then all that is left.
+        line = self._render(level, event, {self.redactor.clean(key): self._plain(fields[key]) for key in fields})
         stream = self._stream or sys.stderr
-        stream.write(self.redactor.clean(line) + "\n")
-        stream.flush()
+        # None, or ValueError: closed. Nothing can be told where telling is what fails, and the work goes on.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.write(self.redactor.clean(line) + "\n")
+            stream.flush()
+
+    def _plain(self, value: object) -> str | int | float | bool | None:
+        if isinstance(value, (int, float, bool)) or value is None:
+            return value
+        return self.redactor.clean(value if isinstance(value, str) else str(value))
 
     def debug(self, event: str, **fields: object) -> None:
         self.write(Level.DEBUG, event, **fields)
@@ -91,8 +104,7 @@ def _renderer(*, as_json: bool) -> Any:
     def render(level: Level, event: str, fields: dict[str, object]) -> str:
         entry: dict[str, Any] = {"event": event, "level": level.name.lower()}
         for key, value in fields.items():
-            plain = value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
-            entry[_field_name(key)] = plain
+            entry[_field_name(key)] = value
         return str(final(None, "", stamp(None, "", entry)))
 
     return render

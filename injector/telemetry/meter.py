@@ -13,8 +13,8 @@ class Meter:
     def rendered(self, file: str, result: str, seconds: float) -> None:
         """A file was rendered: *result* is `changed`, `unchanged`, `failed` or `stale`."""
 
-    def fetched(self, backend: str, result: str, seconds: float) -> None:
-        """A call of a backend ended: *result* is `ok` or the code of an error."""
+    def fetched(self, backend: str, result: str, seconds: float, *, call: str = "fetch") -> None:
+        """A call of a backend ended: *call* is `fetch` or `open`, *result* is `ok` or the code of an error."""
 
     def throttled(self, backend: str) -> None:
         """A backend said that it is asked too often."""
@@ -23,7 +23,7 @@ class Meter:
         """A value was wanted: *result* is `hit`, `miss` or `expired`."""
 
     def watched(self, source: str) -> None:
-        """There is a reason to look again: *source* is `inotify`, `rescan`, `timer`, `push`, `refresh`, `signal`."""
+        """A reason to look again; *source*: `inotify`, `rescan`, `polling`, `timer`, `push`, `refresh`, `signal`."""
 
     def notified(self, kind: str, result: str) -> None:
         """A notification ended: *kind* is `signal`, `exec`, `http` or `rollout`, *result* `ok` or `failed`."""

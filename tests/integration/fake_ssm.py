@@ -6,7 +6,8 @@ bucket that fills with `--rate` a second and holds as many (none: no limit); a c
 ThrottlingException. A name answers by what is in it: `missing` is not there, `denied` and `kms` make the whole call an
 AccessDeniedException as IAM and KMS do, `bad name` a ValidationException, everything else has a value, `value of NAME`.
 GetParameters refuses more than ten names, and two of one parameter. `GET /calls` tells what was asked, as JSON: a list
-of [operation, names, outcome].
+of [operation, names, outcome]. `PUT /behaviour` with `{"values": {NAME: VALUE}, "refuse": CODE}` sets values, and the
+code that every call is refused with from then on (null: none). `--port` is where it listens, any by default.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Store:
         self.tokens = rate
         self.filled_at = time.monotonic()
         self.calls: list[tuple[str, list[str], str]] = []
+        self.values: dict[str, str] = {}
+        self.refusal: str | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -47,11 +50,18 @@ class Store:
     async def answer(self, first: str, headers: dict[str, str], body: bytes) -> tuple[int, object]:
         if first.startswith("GET /calls"):
             return 200, self.calls
+        if first.startswith("PUT /behaviour"):
+            behaviour = json.loads(body)
+            self.values |= behaviour.get("values", {})
+            self.refusal = behaviour.get("refuse")
+            return 200, {}
         operation = headers["x-amz-target"].partition(".")[2]
         request = json.loads(body)
         names = request.get("Names") or [request["Name"]]
         throttled = not self.take()
         await asyncio.sleep(self.latency)
+        if self.refusal is not None:
+            return self.refuse(operation, names, self.refusal, "refused")
         if throttled:
             return self.refuse(operation, names, "ThrottlingException", "Rate exceeded")
         if len(names) > 10 or len({base(name) for name in names}) < len(names) or any("bad name" in n for n in names):
@@ -62,7 +72,7 @@ class Store:
         if operation == "GetParameter" and missing:
             return self.refuse(operation, names, "ParameterNotFound", "")
         self.calls.append((operation, names, "ok"))
-        found = [parameter(name) for name in names if name not in missing]
+        found = [self.parameter(name) for name in names if name not in missing]
         found.reverse()  # SSM keeps no order
         if operation == "GetParameter":
             return 200, {"Parameter": found[0]}
@@ -82,6 +92,10 @@ class Store:
             return False
         self.tokens -= 1
         return True
+
+    def parameter(self, name: str) -> dict[str, object]:
+        found = parameter(name)
+        return found | {"Value": self.values.get(base(name), found["Value"])}
 
 
 def plain(name: str) -> str:
@@ -108,9 +122,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--latency", type=float, default=0)
+    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     store = Store(options.rate, options.latency)
-    server = await asyncio.start_server(store.serve, "127.0.0.1", 0, backlog=512)
+    server = await asyncio.start_server(store.serve, "127.0.0.1", options.port, backlog=512)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

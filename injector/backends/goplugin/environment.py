@@ -53,7 +53,7 @@ def plugin_environment(
         wiring: what is asked of the connection.
         client_certificate: our own in PEM, when the plugin is asked for AutoMTLS.
     """
-    passed = {name: value for name, value in inherited.items() if _may_pass(name, extra)}
+    passed = {name: value for name, value in inherited.items() if may_pass(name, extra)}
     return passed | {
         COOKIE_NAME: COOKIE_VALUE,
         "PLUGIN_PROTOCOL_VERSIONS": ",".join(map(str, sorted(versions))),
@@ -66,7 +66,8 @@ def plugin_environment(
     }
 
 
-def _may_pass(name: str, extra: Sequence[str]) -> bool:
+def may_pass(name: str, extra: Sequence[str]) -> bool:
+    """Whether a program that we start may have the variable *name*; *extra* as for `plugin_environment`."""
     if name.upper().startswith("PLUGIN_") or name == COOKIE_NAME:
         return False
     if name in _NAMES or name.startswith(_PREFIXES):

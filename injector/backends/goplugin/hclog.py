@@ -161,7 +161,8 @@ class PluginLog:
         lines = list(self._kept)
         if self._crash:
             lines = [self._crash]
-        entries = [parse(line) for line in lines if line.strip()]
+        # Cleaned line by line: each was cut, and where a text ends even a short beginning of a value is known for one.
+        entries = [parse(self._log.redactor.clean(line)) for line in lines if line.strip()]
         telling = [entry.message for entry in entries if not (entry.fields and entry.level <= Level.DEBUG)]
         words = " / ".join(message.strip() for message in telling[-_QUOTED_LINES:])
         return quote(self._log.redactor.clean(words), _QUOTED_CHARACTERS) if words else ""

@@ -147,6 +147,16 @@ class GoPluginBackend:
             )
         return self._protocol2.watch(references)
 
+    @property
+    def can_watch(self) -> bool:
+        """Whether the plugin says that it can watch."""
+        return self._protocol2 is not None and self._protocol2.description.can_watch
+
+    async def release(self, leases: Sequence[str], *, connection: str | None = None) -> None:
+        """Gives *leases* (ids) back before the end. Best effort: takes a second at most, never raises."""
+        if self._protocol2 is not None and self._is_up():
+            await self._protocol2.release_some(leases, connection=connection)
+
     async def close(self) -> None:
         """
         Gives leases back and ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its

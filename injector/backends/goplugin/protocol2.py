@@ -181,11 +181,23 @@ class Protocol2:
         """Gives back every lease that `resolve` brought. Best effort: never raises, takes a second at most."""
         leases, self._leases = self._leases, {}
         for connection, held in leases.items():
-            request = _messages().ReleaseRequest(connection=connection, leases=list(held))
-            try:
-                await self._channel.call(f"{_SERVICE}/Release", request.SerializeToString(), within=_RELEASE_WITHIN)
-            except transport.CallFailed:
+            if not await self._give_back(connection, list(held)):
                 return  # the others would wait for the same plugin
+
+    async def release_some(self, leases: Sequence[str], *, connection: str | None) -> None:
+        """Gives back those of *leases* that `resolve` brought. Best effort, as `release`."""
+        held = self._leases.get(connection or "", {})
+        ours = [lease for lease in leases if held.pop(lease, leases) is None]
+        if ours:
+            await self._give_back(connection or "", ours)
+
+    async def _give_back(self, connection: str, leases: list[str]) -> bool:
+        request = _messages().ReleaseRequest(connection=connection, leases=leases)
+        try:
+            await self._channel.call(f"{_SERVICE}/Release", request.SerializeToString(), within=_RELEASE_WITHIN)
+        except transport.CallFailed:
+            return False
+        return True
 
     def _request(self, message_type: Any, references: Sequence[Reference]) -> bytes:
         request = message_type(connection=references[0].connection or "")

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from injector.backends.contract import Limits
+from injector.backends.contract import Limits, Releasing, Watching
 from injector.backends.goplugin.supervision import PluginState, PluginStatus
 from injector.errors import (
     CallTimeout,
@@ -138,6 +138,34 @@ class SupervisedPlugin:
         Nothing is asked twice: what a lost instance leaves open is answered PluginCrashed, which may be asked again.
         """
         return self._answers(references, asyncio.get_running_loop().time() + timeout)
+
+    @property
+    def can_watch(self) -> bool:
+        """Whether the running instance can watch."""
+        instance: object = self.instance
+        return isinstance(instance, Watching) and instance.can_watch
+
+    async def watch(self, references: Sequence[Reference]) -> AsyncIterator[Reference]:
+        """See Watching.watch. Ends with the instance: PluginCrashed is raised, and another call watches a new one."""
+        instance = await self._up(None)
+        able: object = instance
+        if not isinstance(able, Watching):
+            raise PluginError(f"{self._name} cannot watch", hint="refresh its values at intervals instead")
+        changes = able.watch(references)
+        try:
+            async for reference in changes:
+                yield reference
+        except PluginCrashed as error:
+            raise self._crashed(instance, error) from None
+        finally:
+            if isinstance(changes, AsyncGenerator):
+                await changes.aclose()
+
+    async def release(self, leases: Sequence[str], *, connection: str | None = None) -> None:
+        """See Releasing.release. A lost instance took its leases with it."""
+        instance: object = self.instance
+        if isinstance(instance, Releasing):
+            await instance.release(leases, connection=connection)
 
     async def close(self) -> None:
         """Ends the instance, a start under way and the health checks. May be called more than once. Never raises."""

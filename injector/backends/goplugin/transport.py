@@ -49,6 +49,8 @@ def preload() -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     # Its own log goes to standard error past ours, unredacted, and tells of every normal shutdown.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Its traces print the metadata of calls there, and so what a plugin says in an error, values included.
+    os.environ.pop("GRPC_TRACE", None)
     import grpc.aio  # late: start-up
 
     from injector._proto.tokenstore.v1 import token_store_pb2  # late: start-up

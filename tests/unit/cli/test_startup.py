@@ -20,6 +20,8 @@ HEAVY = {
     "yaml",
     "structlog",
     "rich",
+    "prometheus_client",
+    "opentelemetry",
 }
 
 

@@ -117,6 +117,9 @@ def test_a_lock_file_beside_the_settings_file_holds_unless_another_is_named(file
 
 def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
     texts = {
+        "inputs": f"/t/a.yml{os.pathsep}-",
+        "output": "/o/a.yml",
+        "output_dir": "/o",
         "token_separator": "#",
         "key_separator": "^",
         "envsubst": "true",
@@ -139,6 +142,7 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "prune": "true",
         "listen": "[::1]:8080",
         "control": "/run/injector.sock",
+        "notify": "signal:HUP:process=nginx",
         "plugin_path": f"/a{os.pathsep}b",
         "file_root": "/c",
         "log_level": "error",
@@ -159,7 +163,8 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
     }
     assert {option.flag for option in OPTIONS} == set(texts)
     by_variable = _load(environ={f"INJECTOR_{name.upper()}": text for name, text in texts.items()})
-    by_flag = _load(flags=texts | {"plugin_path": ("/a", "b"), "pass_environment": ["A", "B_2"], "envsubst": True})
+    lists = {"inputs": ("/t/a.yml", "-"), "plugin_path": ("/a", "b"), "pass_environment": ["A", "B_2"]}
+    by_flag = _load(flags=texts | lists | {"envsubst": True})
     by_default = PluginSettings()
     changed = [option.field.partition(".")[2] for option in OPTIONS if "." in option.field]
     assert all(getattr(by_flag.plugins, field) != getattr(by_default, field) for field in changed)

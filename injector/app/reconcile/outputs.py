@@ -1,0 +1,436 @@
+"""All files: which must be rendered anew, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from injector.app.reconcile import jobs
+from injector.app.reconcile.files import ManagedFile
+from injector.app.reconcile.reporting import blocking, unfresh
+from injector.app.reconcile.telling import Teller
+from injector.app.status import FileState
+from injector.errors import InjectorError, OutputError
+from injector.model.policy import WriteMode
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+
+    from injector.app.reconcile.clock import Clock
+    from injector.app.reconcile.jobs import Done, Job
+    from injector.app.reconcile.request import SidecarRequest, Sink
+    from injector.app.reconcile.templates import Look, Seen
+    from injector.app.reconcile.timers import Timers
+    from injector.app.reconcile.values import Entry, ValueCache
+    from injector.app.reconcile.worker import Worker
+    from injector.model.references import Reference
+    from injector.telemetry.logs import Log
+    from injector.telemetry.meter import Meter
+
+_MOST_AT_ONCE = 500
+_LARGEST_AT_ONCE = 4 * 1024 * 1024  # bytes of templates
+
+
+class Outputs:
+    """
+    The managed files of a sidecar.
+
+    `check…` notes that a file may not be what it should; `advance` then does what is to be done: nothing, while a value
+    is on its way for the first time or anew; else a job for the publisher, when template or values are not those that
+    the output was made of. *wake* is called when there is something new; *on_published* as in Sidecar.
+    """
+
+    def __init__(
+        self,
+        request: SidecarRequest,
+        cache: ValueCache,
+        *,
+        is_asked: Callable[[Reference], bool],
+        publisher: Worker,
+        sink: Sink,
+        clock: Clock,
+        timers: Timers,
+        log: Log,
+        meter: Meter,
+        draw: random.Random,
+        wake: Callable[[], None],
+        on_published: Callable[[str, str, str], None],
+    ) -> None:
+        self._request = request
+        self._cache = cache
+        self._is_asked = is_asked
+        self._publisher = publisher
+        self._sink = sink
+        self._clock = clock
+        self._timers = timers
+        self._log = log
+        self._meter = meter
+        self._draw = draw
+        self._wake = wake
+        self._on_published = on_published
+        self._files: dict[str, ManagedFile] = {}
+        self._users: dict[Reference, set[str]] = {}
+        self._suspects: dict[str, float] = {}  # what went wrong with a name that is no known template, since when
+        self._dirty: set[str] = set()
+        self._set_is_dirty = False
+        self._set_names: set[str] = set()  # the files that were published together last
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.handled_bytes = 0  # rendered and published since somebody set it to 0
+        self._teller = Teller(log, clock)
+
+    def files(self) -> list[ManagedFile]:
+        """All, from any thread."""
+        return list(self._files.values())
+
+    def references(self) -> set[Reference]:
+        """What the files need."""
+        return set(self._users)
+
+    def are_busy(self) -> bool:
+        """Whether something is under way, or about to be."""
+        return bool(self._tasks or self._dirty)
+
+    def are_started(self) -> bool:
+        """Whether every required file was rendered once."""
+        return not self._suspects and all(
+            file.has_output or not file.seen.own.required or file.condition.state is FileState.REMOVED
+            for file in self._files.values()
+        )
+
+    def changes_since(self, moment: float) -> int:
+        """How many outputs were changed at *moment* or later."""
+        return sum(1 for file in self._files.values() if file.changed_since >= moment)
+
+    def check(self, name: str) -> None:
+        """The file *name* may be tried again, though it failed with these values."""
+        if (file := self._files.get(name)) is not None:
+            file.tried = None
+            self._dirty.add(name)
+
+    def check_users(self, reference: Reference) -> None:
+        """There is news of *reference*."""
+        self._dirty |= self._users.get(reference, set())
+
+    def check_all(self) -> None:
+        """Every output is compared with what it should be."""
+        for file in self._files.values():
+            file.published = None
+            self.check(file.name)
+
+    async def close(self, *, grace: float) -> None:
+        """Waits for nothing any more."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+
+    # ---------------------------------------------------------------------------------------------------- templates
+
+    def take(self, look: Look, *, prune: bool, grace: float) -> bool:
+        """
+        Takes what a look found. A file that is not there for *grace* seconds is taken for deleted.
+
+        True when something was not there, and another look is needed to know.
+        """
+        now = self._clock.now()
+        again = False
+        suspects: dict[str, float] = {}
+        for name, seen in look.seen.items():
+            file = self._files.get(name)
+            if file is not None and name in look.absent and file.seen.output:
+                continue
+            if file is None and not seen.output and self._files:
+                # Something beside the templates that are known: an input that is missing for the moment of a swap.
+                since = suspects[name] = self._suspects.get(name, now)
+                if now - since < grace:
+                    again = True
+                    continue
+            self._seen(seen)
+        self._suspects = {name: since for name, since in suspects.items() if now - since < grace}
+        for file in list(self._files.values()):
+            if (file.name not in look.seen or file.name in look.absent) and file.seen.output:
+                again |= self._missing(file, look, now, prune=prune, grace=grace)
+            elif file.name not in look.seen:
+                self._forget(file)
+        return again
+
+    def _seen(self, seen: Seen) -> None:
+        file = self._files.get(seen.name)
+        if file is None:
+            file = self._files[seen.name] = ManagedFile(seen, self._clock)
+        elif not self._retake(file, seen):
+            return
+        for reference in file.references:
+            self._users.setdefault(reference, set()).add(file.name)
+        file.tried = None
+        self._dirty.add(file.name)
+
+    def _retake(self, file: ManagedFile, seen: Seen) -> bool:
+        before = file.references
+        changed = file.take(seen)
+        self._leave(file.name, before - file.references)
+        return changed
+
+    def _leave(self, name: str, references: Iterable[Reference]) -> None:
+        for reference in references:
+            users = self._users.get(reference)
+            if users is not None:
+                users.discard(name)
+                if not users:
+                    del self._users[reference]
+
+    def _missing(self, file: ManagedFile, look: Look, now: float, *, prune: bool, grace: float) -> bool:
+        if file.condition.state is FileState.REMOVED:
+            return False
+        if file.name not in look.absent and not look.tells_of(file.name):
+            file.absent_since = None
+            return False
+        if file.absent_since is None:
+            file.absent_since = now
+        if now - file.absent_since < grace:
+            return True
+        self._gone(file, prune=prune)
+        return False
+
+    def _gone(self, file: ManagedFile, *, prune: bool) -> None:
+        self._leave(file.name, file.references)
+        file.removed()
+        if self._is_of_set(file):
+            self._set_is_dirty = True
+            self._forget(file)  # the next set is without it
+            self._log.warning("template is gone, the set goes on without it", template=file.name)
+        elif any(other is not file and other.seen.output == file.seen.output for other in self._files.values()):
+            self._forget(file)  # renamed: the output is another template's
+        elif prune:
+            self._begin(self._remove(file))
+        else:
+            self._log.warning("template is gone, its output stays", template=file.name, output=file.seen.output)
+
+    def _forget(self, file: ManagedFile) -> None:
+        self._leave(file.name, file.references)
+        self._files.pop(file.name, None)
+        self._dirty.discard(file.name)
+        self._timers.cancel(("file", file.name))
+
+    async def _remove(self, file: ManagedFile) -> None:
+        target, root = self._place(file.seen)
+        try:
+            await self._publisher.call(lambda: self._sink.remove(target, root))
+        except InjectorError as error:
+            file.removed(error)
+            self._timers.set(("file", file.name), self._clock.now() + file.retry_pause(self._draw))
+        else:
+            file.digest = None
+            if file.condition.state is FileState.REMOVED:
+                self._forget(file)
+            self._log.info("output removed, its template is gone", template=file.name, output=file.seen.output)
+
+    # ----------------------------------------------------------------------------------------------------- rendering
+
+    def advance(self) -> None:
+        """Does what is to be done now; see the class."""
+        names, self._dirty = self._dirty, set()
+        ready: list[tuple[ManagedFile, object]] = []
+        for name in sorted(names):
+            file = self._files.get(name)
+            if file is None:
+                continue
+            if file.is_busy:
+                file.is_late = True
+            elif file.condition.state is FileState.REMOVED:
+                if file.condition.errors:
+                    self._begin(self._remove(file))
+            elif self._is_of_set(file):
+                self._set_is_dirty = True
+            elif (key := self._advance(file)) is not None:
+                ready.append((file, key))
+        for batch in _batches(ready):
+            # The snapshot is of this pass: before the task begins, the next answers may be there.
+            self._begin(self._publish(batch, [self._job(file) for file, _ in batch]))
+        if self._set_is_dirty:
+            self._advance_set()
+        self._teller.tell(self._files.values())
+
+    def _is_of_set(self, file: ManagedFile) -> bool:
+        return file.seen.own.write is WriteMode.SET and self._request.output_dir is not None
+
+    def _advance(self, file: ManagedFile) -> object:
+        """What the output is to be made of, when it is to be made now; None otherwise."""
+        if self._is_waiting(file):
+            return None
+        key, errors = self._key(file)
+        if errors:
+            self._refused(file, errors)
+        elif key == file.published:
+            file.settle(unfresh(file.seen, self._entries(file)))
+        elif key != file.tried:
+            return key
+        return None
+
+    def _is_waiting(self, file: ManagedFile) -> bool:
+        """Whether a value is on its way, for the first time or because it is due. A retry is not waited for."""
+        if file.seen.errors:
+            return False
+        for reference in file.references:
+            entry = self._cache.get(reference)
+            if entry is None or entry.asked_at is None or (not entry.failures and self._is_asked(reference)):
+                return True
+        return False
+
+    def _key(self, file: ManagedFile) -> tuple[object, tuple[InjectorError, ...]]:
+        """What the output would be made of, and why it cannot be."""
+        if file.seen.errors:
+            return None, file.seen.errors
+        entries = self._entries(file)
+        return (file.version, tuple(entry.revision for entry in entries)), blocking(file.seen, entries)
+
+    def _entries(self, file: ManagedFile) -> list[Entry]:
+        found = (self._cache.get(reference) for reference in file.references)
+        return [entry for entry in found if entry is not None]
+
+    def _refused(self, file: ManagedFile, errors: tuple[InjectorError, ...]) -> None:
+        file.settle(errors)
+        self._meter.rendered(file.name, "stale" if file.condition.state is FileState.STALE else "failed", 0.0)
+
+    def _job(self, file: ManagedFile) -> Job:
+        target, root = self._place(file.seen)
+        entries = self._entries(file)
+        newest = {entry.reference: entry.newest for entry in entries if entry.newest is not None}
+        last_good = {entry.reference: entry.last_good for entry in entries if entry.last_good is not None}
+        return jobs.Job(file.seen, target, root, newest, last_good)
+
+    def _place(self, seen: Seen) -> tuple[Path, Path | None]:
+        if self._request.output_dir is not None:
+            return Path(seen.output), self._request.output_dir
+        return self._request.output or Path(seen.output or seen.name), None
+
+    async def _publish(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
+        sink = self._sink
+        done = await self._call(batch, lambda: jobs.publish(work, sink))
+        for (file, key), one in zip(batch, done, strict=True):
+            self._finished(file, key, one)
+
+    async def _call(self, batch: Sequence[tuple[ManagedFile, object]], work: Callable[[], list[Done]]) -> list[Done]:
+        try:
+            return await self._publisher.call(work)
+        except Exception as error:  # noqa: BLE001  # a fault of some files must not end the others
+            return [jobs.Done(file.name, failure=_fault(file.name, error)) for file, _ in batch]
+        finally:
+            for file, _ in batch:
+                file.is_busy = False
+                if file.is_late:
+                    file.is_late = False
+                    self._dirty.add(file.name)
+
+    def _finished(self, file: ManagedFile, key: object, done: Done) -> None:
+        self.handled_bytes += done.size
+        if done.failure is not None:
+            file.tried = key
+            self._refused(file, (done.failure, *done.problems))
+            self._timers.set(("file", file.name), self._clock.now() + file.retry_pause(self._draw))
+        elif done.digest is None:
+            file.tried = key
+            self._refused(file, done.problems)
+        else:
+            self._succeeded(file, key, done, done.digest)
+
+    def _succeeded(self, file: ManagedFile, key: object, done: Done, digest: str) -> None:
+        is_new = done.changed and digest != file.digest
+        reason = _reason(file.published, key) if file.has_output else "first"
+        file.published = key
+        file.rendered(digest, changed=is_new, errors=unfresh(file.seen, self._entries(file)) or done.problems)
+        result = "changed" if is_new else "unchanged"
+        self._meter.rendered(file.name, "stale" if file.condition.errors else result, done.seconds)
+        if is_new:
+            target, root = self._place(file.seen)
+            path = root / target if root is not None else target
+            self._log.info("file written", template=file.name, output=str(path), reason=reason)
+            self._on_published(file.name, str(path), digest)
+
+    # --------------------------------------------------------------------------------------------- all at once (set)
+
+    def _advance_set(self) -> None:
+        files = [
+            file
+            for file in self._files.values()
+            if self._is_of_set(file) and file.condition.state is not FileState.REMOVED
+        ]
+        if any(file.is_busy for file in files):
+            return  # its end comes back here
+        self._set_is_dirty = False
+        ready: list[tuple[ManagedFile, object]] = []
+        held: tuple[InjectorError, ...] = ()
+        for file in files:
+            if self._is_waiting(file):
+                return
+            key, errors = self._key(file)
+            if not errors:
+                ready.append((file, key))
+                continue
+            self._refused(file, errors)
+            held = held or (errors if file.seen.own.required else ())
+        names = {file.name for file, _ in ready}
+        if held:
+            for file, key in ready:
+                if key != file.published:
+                    file.settle(held[:1])
+        elif self._set_names == names and all(key == file.published for file, key in ready):
+            for file, _ in ready:
+                file.settle(unfresh(file.seen, self._entries(file)))
+        elif any(key != file.tried for file, key in ready) or (ready and self._set_names != names):
+            self._set_names = names
+            for file, _ in ready:
+                file.is_busy = True
+            self._begin(self._publish_set(ready, [self._job(file) for file, _ in ready]))
+
+    async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
+        sink = self._sink
+        done = await self._call(ready, lambda: jobs.publish_set(work, sink))
+        held = next((one.problems for one in done if one.digest is None and one.problems), ())
+        for (file, key), one in zip(ready, done, strict=True):
+            if one.digest is None and one.failure is None and not one.problems:
+                file.tried = key
+                file.settle(held[:1])
+            else:
+                self._finished(file, key, one)
+
+    # -------------------------------------------------------------------------------------------------------- others
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake()
+
+
+def _reason(before: object, now: object) -> str:
+    """Why an output is not what it was: keys are (version of the template, revisions of the values)."""
+    if not isinstance(before, tuple) or not isinstance(now, tuple):
+        return "refresh"  # asked for; what was there is not trusted then
+    return "values" if before[0] == now[0] else "template"
+
+
+def _batches(
+    ready: Sequence[tuple[ManagedFile, object]],
+) -> Iterator[list[tuple[ManagedFile, object]]]:
+    """As many files at once as keep the publisher's memory, and what is lost by a fault, small. They are busy then."""
+    batch: list[tuple[ManagedFile, object]] = []
+    size = 0
+    for file, key in ready:
+        file.is_busy = True
+        batch.append((file, key))
+        size += len(file.seen.template.source.data) if file.seen.template is not None else 0
+        if len(batch) >= _MOST_AT_ONCE or size >= _LARGEST_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _fault(name: str, error: Exception) -> OutputError:
+    return OutputError(f"{name} could not be rendered: {type(error).__name__}", hint="this is a fault of injector")

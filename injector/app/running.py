@@ -1,0 +1,376 @@
+"""
+`injector run`: the sidecar's parts put together, from the first signal handler to the last plugin's end.
+
+The engine (`reconcile`) decides and renders; the servers tell; the notifier tells the application; what is here starts
+them, passes signals and changes between them, and ends them in order and in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from injector.app.build import registry
+from injector.app.ownership import only_writer
+from injector.app.reconcile.engine import Sidecar
+from injector.app.reconcile.request import SidecarRequest
+from injector.app.reconcile.sinks import FileSink
+from injector.errors import RunFailed
+from injector.process.orphans import reaping
+from injector.process.termination import was_noted
+from injector.telemetry.meter import Meter
+from injector.telemetry.vitals import Vitals
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from injector.app.reconcile.request import Result
+    from injector.app.rendering import RenderRequest
+    from injector.app.status import SidecarStatus
+    from injector.backends.registry import Registry
+    from injector.notify.notifier import Notifier
+    from injector.settings.schema import Settings
+    from injector.telemetry.logs import Log
+
+_IN_TIME = 4.5  # seconds from the signal to the end, whatever hangs; 5 are promised
+_LAST_NOTIFICATION = 1.0
+_STOPPED_BY_FORCE = 128 + signal.SIGTERM
+
+
+async def run_sidecar(
+    request: SidecarRequest,
+    settings: Settings,
+    *,
+    environment: Mapping[str, str],
+    log: Log,
+    settings_path: Path | None = None,
+    load_settings: Callable[[], Settings] | None = None,
+) -> None:
+    """
+    Keeps the files of *request* rendered until SIGTERM, SIGINT or a wish on the control socket, and ends cleanly.
+
+    SIGHUP asks for all values and the settings anew, SIGUSR1 means nothing. *settings_path* and *load_settings* are the
+    engine's. Raises ListenFailed, and UsageError for a request that cannot be met.
+    """
+    stop = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        on_hangup = stack.enter_context(_signals(stop))
+        stack.enter_context(reaping())
+        await stack.enter_async_context(only_writer(request.output_dir))
+        started = time.monotonic()
+        backends = registry(settings, environment, log, lasting=True)
+        try:
+            await _Running(request, settings, backends, environment, log, settings_path, load_settings).until(
+                stop, on_hangup
+            )
+        finally:
+            await backends.close()
+            log.redactor.clear()
+        log.info("stopped", uptime=round(time.monotonic() - started, 1))
+
+
+class _Running:
+    """The parts of one sidecar that live as long as it."""
+
+    def __init__(
+        self,
+        request: SidecarRequest,
+        settings: Settings,
+        backends: Registry,
+        environment: Mapping[str, str],
+        log: Log,
+        settings_path: Path | None,
+        load_settings: Callable[[], Settings] | None,
+    ) -> None:
+        self._settings = settings
+        self._backends = backends
+        self._log = log
+        self._vitals = Vitals()
+        self._meter = _meter(settings)
+        self._notifier = self._make_notifier(environment)
+        self._load_settings = load_settings
+        self._loop = asyncio.get_running_loop()
+        self._sink = _NotingSink(FileSink(), self._known)
+        self._sidecar = Sidecar(
+            request,
+            settings,
+            backends,
+            environment=environment,
+            log=log,
+            meter=self._meter,
+            vitals=self._vitals,
+            sink=self._sink,
+            on_published=self._published,
+            settings_path=settings_path,
+            load_settings=self._reload if load_settings is not None else None,
+        )
+
+    async def until(self, stop: asyncio.Event, on_hangup: list[Callable[[], object]]) -> None:
+        """Serves and works until *stop* is set; raises what ends the engine before."""
+        with self._servers(stop.set):
+            on_hangup += [self._sidecar.reload, lambda: self._sidecar.refresh("signal")]
+            notifying = asyncio.create_task(self._notifier.run(), name="notifier")
+            working = asyncio.create_task(self._sidecar.run(), name="sidecar")
+            telling = asyncio.create_task(self._tell_start(), name="started")
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            try:
+                await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if not stopping.done():
+                    await working  # raises; an engine does not end by itself
+            finally:
+                await self._end(working, telling, stopping)
+                await self._notifier.drain(_LAST_NOTIFICATION)
+                await _cancelled(notifying)
+
+    async def _end(self, *tasks: asyncio.Task[Any]) -> None:
+        self._log.info("stopping")
+        for task in tasks:
+            await _cancelled(task)
+
+    async def _tell_start(self) -> None:
+        summary = await asyncio.wrap_future(self._sidecar.first_pass)
+        status = self.status()
+        self._log.info(
+            "started",
+            files=summary.files,
+            failed=summary.failed,
+            values=summary.references,
+            seconds=round(summary.seconds, 3),
+            ready=status.is_ready,
+            next_refresh=_seconds_until(status.next_refresh),
+        )
+
+    def status(self) -> SidecarStatus:
+        return replace(self._sidecar.status(), notifications=self._notifier.status(), plugins=self._backends.plugins())
+
+    def _published(self, template: str, output: str, digest: str) -> None:
+        """A file has new content: the application is told, unless the file is the first it will ever see."""
+        if self._sink.is_first(output):
+            self._notifier.known(template, output, digest)
+        else:
+            self._notifier.changed(template, output, digest)
+
+    def _known(self, template: str, output: str, digest: str) -> None:
+        self._loop.call_soon_threadsafe(self._notifier.known, template, output, digest)
+
+    def _reload(self) -> Settings:
+        assert self._load_settings is not None
+        settings = self._load_settings()
+        self._loop.call_soon_threadsafe(self._notifier.replace, settings.notify)
+        return settings
+
+    def _make_notifier(self, environment: Mapping[str, str]) -> Notifier:
+        from injector.notify.notifier import Notifier  # late: start-up
+
+        settings = self._settings
+        return Notifier(
+            settings.notify,
+            debounce_min=settings.debounce_min,
+            debounce_max=settings.debounce_max,
+            splay=settings.splay,
+            environment=environment,
+            log=self._log,
+            meter=self._meter,
+            vitals=self._vitals,
+            pass_environment=settings.plugins.pass_environment,
+        )
+
+    @contextlib.contextmanager
+    def _servers(self, quit_: Callable[[], None]) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            if self._settings.listen:
+                from injector.app.serving.health import StatusServer  # late: start-up
+                from injector.telemetry.metrics import PrometheusMeter
+
+                assert isinstance(self._meter, PrometheusMeter)
+                server = StatusServer(
+                    self._settings.listen,
+                    status=self.status,
+                    vitals=self._vitals,
+                    meter=self._meter,
+                    clean=self._log.redactor.clean,
+                )
+                stack.callback(server.close)
+                self._log.info("serving health, metrics and status", address=server.start())
+            if self._settings.control is not None:
+                from injector.app.serving.control import ControlServer  # late: start-up
+
+                control = ControlServer(
+                    self._settings.control,
+                    status=self.status,
+                    refresh=self._refresh,
+                    quit=quit_,
+                    clean=self._log.redactor.clean,
+                )
+                stack.callback(control.close)
+                self._log.info("taking requests", control=control.start())
+            yield
+
+    async def _refresh(self) -> Mapping[str, Any]:
+        summary = await self._sidecar.refreshed("refresh")
+        told: dict[str, Any] = to_builtins(replace(summary, errors=()))
+        told["errors"] = [self._log.redactor.clean(error.message) for error in summary.errors]
+        return told
+
+
+class _NotingSink:
+    """
+    A sink that remembers which files were not there before: nobody can have read them yet.
+
+    *known* is told of files that are found as they should be, for whoever needs the hashes of all.
+    """
+
+    def __init__(self, sink: FileSink, known: Callable[[str, str, str], None]) -> None:
+        self._sink = sink
+        self._known = known
+        self._new: set[str] = set()
+
+    def is_first(self, output: str) -> bool:
+        """Whether *output* was made by this process, and this is its first content. True once at most."""
+        if output in self._new:
+            self._new.discard(output)
+            return True
+        return False
+
+    def publish(self, result: Result) -> bool:
+        self._note((result,))
+        return self._tell((result,), changed=self._sink.publish(result))
+
+    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
+        self._note(results)
+        many = self._sink.publish_many(results)
+        return [self._tell((result,), changed=changed) for result, changed in zip(results, many, strict=True)]
+
+    def publish_set(self, results: Sequence[Result]) -> bool:
+        self._note(results)
+        return self._tell(results, changed=self._sink.publish_set(results))
+
+    def remove(self, path: Path, root: Path | None) -> bool:
+        return self._sink.remove(path, root)
+
+    def _note(self, results: Sequence[Result]) -> None:
+        self._new.update(str(result.path) for result in results if not os.path.lexists(result.path))
+
+    def _tell(self, results: Sequence[Result], *, changed: bool) -> bool:
+        if not changed:
+            import hashlib  # late: start-up
+
+            for result in results:
+                digest = hashlib.sha256(result.data.reveal()).hexdigest()
+                self._known(result.template, str(result.path), digest)
+        return changed
+
+
+@contextlib.asynccontextmanager
+async def keep_files(
+    files: RenderRequest,
+    settings: Settings,
+    backends: Registry,
+    *,
+    environment: Mapping[str, str],
+    log: Log,
+    on_change: Callable[[], None],
+) -> AsyncIterator[None]:
+    """
+    Writes *files* and, inside the context, keeps them what they should be; *on_change* is called when one changes.
+
+    Raises RunFailed, before the context is entered, when one of them cannot be rendered or written.
+    """
+    entered = False
+
+    def published(*_: str) -> None:
+        if entered:
+            on_change()
+
+    sidecar = Sidecar(
+        SidecarRequest(files.inputs, output_dir=files.output_dir, output=files.output),
+        settings,
+        backends,
+        environment=environment,
+        log=log,
+        meter=Meter(),
+        vitals=Vitals(),
+        sink=FileSink(),
+        on_published=published,
+    )
+    working = asyncio.create_task(sidecar.run(), name="files")
+    try:
+        first = asyncio.wrap_future(sidecar.first_pass)
+        await asyncio.wait((working, first), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        if first.result().errors:
+            raise RunFailed(first.result().errors)
+        entered = True
+        yield
+    finally:
+        await _cancelled(working)
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[list[Callable[[], object]]]:
+    """Handlers for the time of the context; the list it gives takes what SIGHUP is to call."""
+    loop = asyncio.get_running_loop()
+    on_hangup: list[Callable[[], object]] = []
+
+    def end() -> None:
+        if not stop.is_set():
+            threading.Thread(target=_end_in_time, name="watchdog", daemon=True).start()
+        stop.set()
+
+    def hang_up() -> None:
+        for call in on_hangup:
+            call()
+
+    handlers: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGTERM: end,
+        signal.SIGINT: end,
+        signal.SIGHUP: hang_up,
+        signal.SIGUSR1: lambda: None,
+    }
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    if was_noted():
+        end()
+    try:
+        yield on_hangup
+    finally:
+        for number in handlers:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                continue  # a second one must not end us in another way; the loop's end gives the defaults back
+            loop.remove_signal_handler(number)
+
+
+def _end_in_time() -> None:
+    """Ends the process when the orderly way hangs: a file system or a plugin that does not answer."""
+    time.sleep(_IN_TIME)
+    os._exit(_STOPPED_BY_FORCE)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    """Ends *task*, and waits for its end. What it raised is for whoever awaits it."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()  # seen: asyncio need not tell of it
+
+
+def _meter(settings: Settings) -> Meter:
+    if not settings.listen:
+        return Meter()
+    from injector.telemetry.metrics import PrometheusMeter  # late: start-up
+
+    return PrometheusMeter()
+
+
+def _seconds_until(moment: float | None) -> float | None:
+    return None if moment is None else max(0.0, round(moment - time.time(), 1))
