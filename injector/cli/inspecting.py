@@ -24,7 +24,7 @@ def template_options(function: F) -> F:
     """The templates and the settings that say what a token is and who answers for it."""
     for decorate in reversed(
         [
-            click.argument("inputs", nargs=-1, required=True, metavar="FILE|DIR|-..."),
+            click.argument("inputs", nargs=-1, metavar="[FILE|DIR|-]..."),
             click.option(
                 "--output-dir",
                 metavar="DIR",
@@ -52,15 +52,16 @@ def inspected(
     from injector.app import build  # late: start-up
     from injector.app.inspection import inspect
 
+    chosen = options.choose(inputs, None, output_dir, settings)
     recorded = options.recorded_values(settings, values=values, record=None, replay=None, recording_key=None)
     return inspect(
-        inputs,
+        chosen.inputs,
         settings,
         build.registry(settings, os.environ, log, recorded=recorded),
         build.search_path(settings, os.environ),
         build.verification(settings),
         environment=os.environ,
-        output_dir=output_dir,
+        output_dir=chosen.output_dir,
         recorded=recorded,
         log=log,
     )
