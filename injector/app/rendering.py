@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from injector.app import scanning, sources
 from injector.app.outputs import Output, publish_outputs
-from injector.errors import InjectorError, RunFailed, UsageError
+from injector.errors import InjectorError, RunFailed
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
 from injector.telemetry.traces import NO_TRACES
@@ -110,10 +110,7 @@ async def render(
 
 def _refuse_several_for_one(request: RenderRequest, files: Sequence[sources.TemplateFile]) -> None:
     if request.single and len(files) != 1:
-        raise UsageError(
-            f"there are {len(files)} templates, and the output is one file",
-            hint="give --output-dir DIR to write each to a file of its own",
-        )
+        raise sources.several_for_one(len(files))
 
 
 def scan_all(

@@ -20,23 +20,27 @@ class FileSink:
 
     def publish(self, result: Result) -> bool:
         """See Sink."""
-        return self.publish_many([result])[0]
+        return _written([result])[0]
 
     def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
         """See BatchSink. All are below one directory, or none is below any."""
-        outputs = [Output(result.target, result.data, result.own) for result in results]
-        (root,) = {result.root for result in results}
-        return [done.changed for done in publish_outputs(outputs, root)]
+        return _written(results)
 
     def publish_set(self, results: Sequence[Result]) -> bool:
         """See Sink."""
-        return any(self.publish_many(results))
+        return any(_written(results))
 
     def remove(self, path: Path, root: Path | None) -> bool:
         """See Sink."""
         if root is None:
             return remove(Path(path.name), path.parent)
         return remove(path, root)
+
+
+def _written(results: Sequence[Result]) -> list[bool]:
+    outputs = [Output(result.target, result.data, result.own) for result in results]
+    (root,) = {result.root for result in results}
+    return [done.changed for done in publish_outputs(outputs, root)]
 
 
 class MemorySink:
