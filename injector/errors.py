@@ -541,6 +541,7 @@ class NotifyError(InjectorError):
     `retry_after` is the delay in seconds that the other side asked for, if it did.
     """
 
+    code = "notify"
     exit_code = ExitCode.OUTPUT
 
     def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
