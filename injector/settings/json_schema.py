@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from injector.settings import kinds
+from injector.settings import action_kinds, kinds
 from injector.settings.options import OPTIONS, OVERRIDES, camel
 from injector.settings.schema import API_VERSION, KIND, PluginSettings, Settings
 
@@ -31,6 +31,7 @@ def json_schema() -> dict[str, Any]:
         told = {**_kind(option.kind), "description": _description(option.variable, option.kind)}
         default = _default(option.field)
         (plugins if group else top)[name] = {**told, **({"default": default} if default is not None else {})}
+    top["notify"] = _notifications()
     overrides = {camel(name): _kind(kind) for name, kind in OVERRIDES.items()}
     top["plugins"] = _object(plugins, "How plugins are run.")
     top["files"] = {
@@ -46,6 +47,18 @@ def json_schema() -> dict[str, Any]:
         "properties": top,
         "additionalProperties": False,
     }
+
+
+def _notifications() -> dict[str, Any]:
+    common = {name: _kind(kind) for name, kind in action_kinds.COMMON.items()}
+    entries = []
+    for action, fields in action_kinds.FIELDS.items():
+        properties = {name: _kind(kind) for name, kind in fields.items()} | common
+        if action == "http":
+            properties["headers"] = _by_name(_kind(action_kinds.HEADER_VALUE), "Headers of the request.")
+        entries.append({**_object(properties), "type": "object", "required": [action]})
+    told = "Who is told that files changed, and how; variable INJECTOR_NOTIFY has a short form."
+    return {"description": told, "type": ["array", "null"], "items": {"oneOf": entries}}
 
 
 def _object(properties: dict[str, Any], description: str = "") -> dict[str, Any]:

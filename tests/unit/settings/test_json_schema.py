@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injector.settings import kinds
+from injector.settings import action_kinds, kinds
 from injector.settings.json_schema import json_schema
 from injector.settings.kinds import Kind
 from injector.settings.options import OPTIONS, OVERRIDES
@@ -42,6 +42,10 @@ def test_every_setting_is_in_it() -> None:
         "plugins:\n  verify: off\n  autoMtlsFor: {demo: off}\n  configuration: {demo: {any: [1, {thing: true}]}}\n",
         "plugins:\nfiles:\n  - {match: '*.conf', write: in-place, owner: 1000}\nowner: app\n",
         "pluginPath: [a, /b]\nonError:\n",
+        "notify:\n  - {signal: HUP, process: nginx}\n  - exec: [/bin/reload, --now, 1]\n    timeout: 30s\n",
+        "notify:\n  - {http: 'http://127.0.0.1:9/r', method: POST, headers: {X-A: '1'}, expect: [200, 204]}\n",
+        "notify:\n  - {rollout: deployment/shop, namespace: shop, minInterval: 5m, name: shop, match: '*.conf'}\n",
+        "inputs: [templates]\noutputDir: out\n",
     ],
 )
 def test_what_is_right_passes(text: str) -> None:
@@ -59,6 +63,9 @@ def test_what_is_right_passes(text: str) -> None:
         "files:\n  - {mode: '0600'}\n",
         "plugins: {callTimeOut: 1s}\n",
         "pluginPath: one\n",
+        "notify:\n  - {signal: HUP, exec: [a]}\n",
+        "notify:\n  - {http: 'http://x/', metod: POST}\n",
+        "notify:\n  - signal:HUP:process=nginx\n",
     ],
 )
 def test_what_is_wrong_is_refused(text: str) -> None:
@@ -69,7 +76,9 @@ def test_a_file_without_its_header_is_refused() -> None:
     assert not VALIDATOR.is_valid({})
 
 
-KINDS = sorted((name, kind) for name, kind in vars(kinds).items() if isinstance(kind, Kind))
+KINDS = sorted(
+    (name, kind) for module in (kinds, action_kinds) for name, kind in vars(module).items() if isinstance(kind, Kind)
+)
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS, ids=[name for name, _ in KINDS])
