@@ -18,6 +18,7 @@ from injector.app import sources
 from injector.errors import InjectorError, RunFailed, UsageError
 from injector.output import publisher
 from injector.plan.planner import make_plan
+from injector.render.formats.choice import form_for
 from injector.render.renderer import Renderer
 from injector.template.envsubst import substitute
 from injector.template.grammar import KNOWN_PREFIXES, Grammar, candidate_prefixes
@@ -157,7 +158,8 @@ def _finish(
     results: list[tuple[RenderedFile, int]] = []
     for file, template in zip(files, templates, strict=True):
         own = settings.for_file(file.name)
-        rendered = renderer.render(template, own.missing)
+        form = form_for(_called(request, file), own.format, own.escape, read_back=own.check.read_back)
+        rendered = renderer.render(template, own.missing, form)
         problems.extend(rendered.problems)
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
@@ -172,6 +174,11 @@ def _finish(
         fetches=fetches,
         forgiven=tuple(forgiven),
     )
+
+
+def _called(request: RenderRequest, file: sources.TemplateFile) -> str:
+    """The name that says which format a file has: its output's, or its template's when that one has no extension."""
+    return str(request.output) if request.output is not None and request.output.suffix else file.output
 
 
 def _publish(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, OnError, OnMissing, Verify, WriteMode
+from injector.model.policy import AutoMtls, Check, Escaping, FileFormat, OnError, OnMissing, Verify, WriteMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Kind(Struct, frozen=True):
@@ -28,12 +28,14 @@ class Kind(Struct, frozen=True):
     `parse` makes a value of a text and raises ValueError. `tags` are the YAML types (1.1) that its scalar may have;
     the scalar's text as it was written is what is parsed, so that `0600` stays octal. `separator` is set for lists:
     it stands between the items of a variable; `parse` is for one item then.
+    `parse_list` is set for what is either a text or, in the file only, a list of texts.
     """
 
     expects: str
     parse: Callable[[str], Any]
     tags: frozenset[str] = frozenset({"str"})
     separator: str | None = None
+    parse_list: Callable[[Sequence[str]], Any] | None = None
 
 
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
@@ -161,6 +163,18 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _check(text: str) -> Check:
+    if text.lower() not in {"auto", *(_FALSE - {"0"})}:
+        raise ValueError
+    return Check(read_back=text.lower() == "auto")
+
+
+def _check_command(arguments: Sequence[str]) -> Check:
+    if not arguments or not arguments[0] or any("\0" in argument for argument in arguments):
+        raise ValueError
+    return Check(command=tuple(arguments))
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -188,6 +202,14 @@ PORT = Kind(f"a port number from 1 to {_HIGHEST_PORT}", _port, tags=frozenset({"
 AUTO_MTLS = Kind("one of require, prefer, off", AutoMtls, tags=frozenset({"str", "bool"}))
 ACCOUNT = Kind("the name or number of a user or group", _not_empty, tags=frozenset({"str", "int"}))
 DURATION_OR_OFF = Kind("a duration such as 30s or 1h30m, or off", _duration_or_off, tags=_NUMBERS | {"bool"})
+FILE_FORMAT = Kind(f"one of {', '.join(FileFormat)}", FileFormat)
+ESCAPE = Kind("one of auto, raw", Escaping)
+CHECK = Kind(
+    "auto, off, or in a settings file a command as a list of arguments",
+    _check,
+    tags=frozenset({"str", "bool"}),
+    parse_list=_check_command,
+)
 ON_ERROR = Kind("one of keep, fail", OnError)
 WRITE = Kind("one of rename, in-place, set", WriteMode)
 ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address)

@@ -12,7 +12,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, MissingPolicy, OnError, OnMissing, Verify, WriteMode
+from injector.model.policy import (
+    AutoMtls,
+    Check,
+    Escaping,
+    FileFormat,
+    MissingPolicy,
+    OnError,
+    OnMissing,
+    Verify,
+    WriteMode,
+)
 
 DOMAIN = "config-injector.io"
 """The one home of API group, annotations and labels."""
@@ -65,6 +75,10 @@ class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     envsubst: bool | None = None
     on_missing: OnMissing | None = None
     default_value: str | None = None
+    format: FileFormat | None = None
+    escape: Escaping | None = None
+    check: Check | None = None
+    check_timeout: float | None = None
     mode: int | None = None
     owner: str | None = None
     group: str | None = None
@@ -89,6 +103,10 @@ class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     envsubst: bool
     on_missing: OnMissing
     default_value: str
+    format: FileFormat
+    escape: Escaping
+    check: Check
+    check_timeout: float
     mode: int
     owner: str
     group: str
@@ -107,6 +125,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """
     Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
 
+    `format` and `escape` say how values are spelled in written files, `check` what a file must pass before it is
+    published; a command of it has `check_timeout` seconds.
+
     `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has
     no use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file
     may be stale for `max_stale` (None: for ever) before the process is not ready, and only `required` files count.
@@ -124,6 +145,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     envsubst: bool = False
     on_missing: OnMissing = OnMissing.FAIL
     default_value: str = ""
+    format: FileFormat = FileFormat.AUTO
+    escape: Escaping = Escaping.AUTO
+    check: Check = Check()
+    check_timeout: float = 30.0
     timeout: float = 60.0
     concurrency: int = 64
     mode: int = 0o600
