@@ -199,7 +199,7 @@ class _Fitting:
 
     def _check_failed(self, number: int, message: str) -> None:
         token = self._fitted[number] if self._fitted else self._tokens[0]
-        hint = "put quotes around the token, or let the file be plain text: format: plain"
+        hint = "look for quotes that are missing and keys that are there twice, or write format: plain"
         self._problems.append(self._at(CheckFailed(message, hint=hint), token))
 
     def _unfit(self, token: Token, reason: str, hint: str | None) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from injector.render.formats.json_values import as_items, is_scalar_text, string
-from injector.render.formats.layout import Layout, Misfit, Site, Spelled
+from injector.render.formats.layout import Layout, Misfit, Quoted, Site, Spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +20,9 @@ _AROUND = frozenset("[]{},: \t\r\n")
 def lay_out(marked: Marked) -> Layout:
     """A site for every token; a token outside strings must be all of a value."""
     sites: list[Site] = []
-    parts: list[str] = []
-    shifts: list[tuple[int, int]] = []
+    bare: list[int] = []
     strings = _STRING.finditer(marked.text)
     inside = next(strings, None)
-    copied = size = 0
     for number, start in enumerate(marked.starts):
         end = start + marked.width
         while inside is not None and inside.end() <= start:
@@ -34,17 +32,12 @@ def lay_out(marked: Marked) -> Layout:
             continue
         _refuse_part(marked.text, start, end)
         sites.append(Site(start, end, number, _bare(number)))
-        # For the parser a bare word becomes a string.
-        parts += (marked.text[copied:start], f'"{marked.text[start:end]}"')
-        size += start - copied + marked.width + 2
-        shifts.append((size, end))
-        copied = end
-    parts.append(marked.text[copied:])
+        bare.append(number)
+    quoted = Quoted(marked, bare)
     try:
-        return Layout(sites, outline("".join(parts)))
+        return Layout(sites, outline(quoted.text))
     except Misfit as misfit:
-        back = max((shift for shift in shifts if shift[0] <= misfit.position), default=(0, 0))
-        misfit.position += back[1] - back[0]
+        misfit.position = quoted.original(misfit.position)
         raise
 
 

@@ -15,6 +15,7 @@ Positions are offsets into the text, in characters.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct, field
@@ -93,6 +94,29 @@ class Spelled(Struct, frozen=True):
     items: tuple[Item, ...] | None = None
 
 
+class Quoted:
+    """A marked text in which the words that stand outside quotes are texts in double quotes, for the parser."""
+
+    def __init__(self, marked: Marked, numbers: Sequence[int]) -> None:
+        parts: list[str] = []
+        self._ends: list[tuple[int, int]] = []
+        copied = size = 0
+        for number in numbers:
+            start = marked.starts[number]
+            end = start + marked.width
+            parts += (marked.text[copied:start], '"', marked.text[start:end], '"')
+            size += end - copied + 2
+            self._ends.append((size, end))
+            copied = end
+        parts.append(marked.text[copied:])
+        self.text = "".join(parts)
+
+    def original(self, position: int) -> int:
+        """Where in the marked text *position* is."""
+        index = bisect_right(self._ends, (position, 0)) - 1
+        return position if index < 0 else position - self._ends[index][0] + self._ends[index][1]
+
+
 class Site(Struct, frozen=True):
     """`text[start:end]` is replaced by `spell(values)`, which may raise Unfit. `token` is its first one."""
 
@@ -100,6 +124,20 @@ class Site(Struct, frozen=True):
     end: int
     token: int
     spell: Callable[[Values], Spelled]
+
+
+_NOT_ON_A_LINE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def on_a_line(value: str) -> str:
+    """*value* for a comment: nobody reads it back, so line breaks and controls are only shown, as `\\n` or `\\x1b`."""
+    return _NOT_ON_A_LINE.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+
+
+def comment_site(marked: Marked, number: int) -> Site:
+    """The site of a token in a comment."""
+    start = marked.starts[number]
+    return Site(start, start + marked.width, number, lambda values: Spelled(on_a_line(values[number])))
 
 
 class Layout(Struct, frozen=True):
