@@ -79,6 +79,7 @@ class FileFormat(StrEnum):
     DOTENV = "dotenv"
     DOCKER_ENV = "docker-env"
     SYSTEMD_ENV = "systemd-env"
+    KUBELET_ENV = "kubelet-env"
     INI = "ini"
     XML = "xml"
     SHELL = "shell"

@@ -75,6 +75,8 @@ class _Fitting:
         text, literals, stretches = self._spelled(marked, layout, values)
         if not self._problems and self._form.read_back and self._form.escape is Escaping.AUTO:
             self._read_back(marked, layout, values, text, literals, stretches)
+        if self._problems:
+            return b"", self._problems
         bom = _BOM if self._bom else b""
         return bom + text.encode(self._codec), self._problems
 
@@ -189,6 +191,8 @@ class _Fitting:
             if words is not None:
                 token = next(marked.tokens_in(words), token)
                 expected = literals.get(token) or (tuple(marked.fill(field, values) for field in item),)
+            if expected == (("run", ""),):
+                continue  # no text between two others is none
             if tuple(found[position : position + len(expected)]) != expected:
                 break
             position += len(expected)

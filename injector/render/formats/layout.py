@@ -131,7 +131,9 @@ _NOT_ON_A_LINE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufff
 
 def on_a_line(value: str) -> str:
     """*value* for a comment: nobody reads it back, so line breaks and controls are only shown, as `\\n` or `\\x1b`."""
-    return _NOT_ON_A_LINE.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+    shown = _NOT_ON_A_LINE.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+    # A backslash at its end would let some comments go on in the next line.
+    return shown + " " if shown.endswith("\\") else shown
 
 
 def comment_site(marked: Marked, number: int) -> Site:

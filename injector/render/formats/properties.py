@@ -116,4 +116,4 @@ def _key(value: str) -> str:
 
 
 def _comment(value: str) -> str:
-    return _SPELL.sub(lambda match: match[0] if match[0] in "\\\t" else _escaped(match), value)
+    return _SPELL.sub(lambda match: match[0] if match[0] in {"\\", "\t"} else _escaped(match), value)

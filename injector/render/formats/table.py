@@ -29,6 +29,7 @@ _MODULES = {
     FileFormat.DOTENV: "dotenv",
     FileFormat.DOCKER_ENV: "docker_env",
     FileFormat.SYSTEMD_ENV: "systemd_env",
+    FileFormat.KUBELET_ENV: "kubelet_env",
     FileFormat.INI: "ini",
     FileFormat.XML: "xml_files",
     FileFormat.SHELL: "shell",
