@@ -27,12 +27,14 @@ from injector.template.scanner import scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from injector.app.checking import FileCheck
     from injector.backends.contract import Backend
     from injector.backends.registry import Registry
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
     from injector.plan.planner import Account
-    from injector.settings.schema import Settings
+    from injector.render.renderer import Rendered
+    from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
 
 
@@ -101,7 +103,9 @@ async def render(
         deadline=settings.timeout, call_timeout=settings.plugins.call_timeout, concurrency=settings.concurrency
     )
     values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress)
-    return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan))
+    return await _finish(
+        request, files, templates, Renderer(values), settings, fetches=len(plan), environment=environment, log=log
+    )
 
 
 def _refuse_several_for_one(request: RenderRequest, files: Sequence[sources.TemplateFile]) -> None:
@@ -143,7 +147,7 @@ def _with_grammars(read: Sequence[Source], settings: Settings, registry: Registr
     return grammars
 
 
-def _finish(
+async def _finish(
     request: RenderRequest,
     files: Sequence[sources.TemplateFile],
     templates: Sequence[Template],
@@ -151,8 +155,11 @@ def _finish(
     settings: Settings,
     *,
     fetches: int,
+    environment: Mapping[str, str],
+    log: Log,
 ) -> RenderReport:
-    """Renders all templates, and publishes them if every one of them is whole."""
+    """Renders all templates, checks them, and publishes them if every one of them is whole."""
+    checks: list[FileCheck] = []
     problems: list[InjectorError] = []
     forgiven: list[InjectorError] = []
     results: list[tuple[RenderedFile, int]] = []
@@ -165,8 +172,16 @@ def _finish(
         target = request.output_dir / file.output if request.output_dir is not None else request.output
         result = RenderedFile(file.name, target, sum(1 for _ in template.tokens()), rendered.data)
         results.append((result, own.mode))
+        if own.check.command:
+            checks.append(check_of(file.name, _called(request, file), rendered, own))
     if problems:
         raise RunFailed(problems)
+    if checks:
+        from injector.app.checking import run_checks  # late: few files have a check command
+
+        problems.extend(await run_checks(checks, environment=environment, redactor=log.redactor))
+        if problems:
+            raise RunFailed(problems)
     written = _publish(request, files, results) if results and results[0][0].target is not None else None
     return RenderReport(
         files=tuple(result for result, _ in results) if written is None else written,
@@ -174,6 +189,14 @@ def _finish(
         fetches=fetches,
         forgiven=tuple(forgiven),
     )
+
+
+def check_of(name: str, output_name: str, rendered: Rendered, own: FileSettings) -> FileCheck:
+    """The check command of the settings for a rendered file; `own.check.command` is not empty."""
+    from injector.app.checking import FileCheck  # late: few files have a check command
+
+    file_name = output_name.rpartition("/")[2]
+    return FileCheck(name, file_name, rendered.data, rendered.values, own.check.command, own.check_timeout)
 
 
 def _called(request: RenderRequest, file: sources.TemplateFile) -> str:

@@ -24,12 +24,13 @@ class Rendered(Struct, frozen=True):
     A rendered template. `data` is the file; it is meaningless when there are `problems`.
 
     `forgiven` are the missing values that the policy let pass; each has its place. Where the token itself said what to
-    do (`default=`, `optional=true`), there is nothing to tell.
+    do (`default=`, `optional=true`), there is nothing to tell. `values` are what went in, for whoever must hide them.
     """
 
     data: Secret
     problems: tuple[InjectorError, ...] = ()
     forgiven: tuple[InjectorError, ...] = ()
+    values: tuple[Secret, ...] = ()
 
 
 class Renderer:
@@ -70,12 +71,13 @@ class Renderer:
                         forgiven.append(located)
         if problems:
             return Rendered(Secret(b""), tuple(problems), tuple(forgiven))
+        inserted = tuple(map(Secret, values))
         if form.format is FileFormat.PLAIN:
-            return Rendered(Secret(_spliced(template, values)), (), tuple(forgiven))
+            return Rendered(Secret(_spliced(template, values)), (), tuple(forgiven), inserted)
         from injector.render.fitting import fit  # late: start-up; plain files need no formats
 
         data, unfit = fit(template, values, form)
-        return Rendered(Secret(data), tuple(unfit), tuple(forgiven))
+        return Rendered(Secret(data), tuple(unfit), tuple(forgiven), inserted)
 
     def _value(self, token: Token) -> bytes:
         value = self._values[token.reference]

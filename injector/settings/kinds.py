@@ -170,7 +170,9 @@ def _check(text: str) -> Check:
 
 
 def _check_command(arguments: Sequence[str]) -> Check:
-    if not arguments or not arguments[0] or any("\0" in argument for argument in arguments):
+    if not arguments or not arguments[0] or not any("{file}" in argument for argument in arguments):
+        raise ValueError
+    if any("\0" in argument for argument in arguments):
         raise ValueError
     return Check(command=tuple(arguments))
 
@@ -205,7 +207,7 @@ DURATION_OR_OFF = Kind("a duration such as 30s or 1h30m, or off", _duration_or_o
 FILE_FORMAT = Kind(f"one of {', '.join(FileFormat)}", FileFormat)
 ESCAPE = Kind("one of auto, raw", Escaping)
 CHECK = Kind(
-    "auto, off, or in a settings file a command as a list of arguments",
+    "auto, off, or in a settings file a command as a list of arguments, one of them with {file}",
     _check,
     tags=frozenset({"str", "bool"}),
     parse_list=_check_command,

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(
     r"""[ \t]*(?:
       (?P<comment>[#;][^\n]*)
-      |(?:export[ \t]+)?(?P<name>[^=\n#]*)=[ \t]*
-       (?P<value>
-         (?:'[^']*'|"(?:\\.|[^"\\])*")(?=[ \t\r]*(?:\#[^\n]*)?(?:\n|\Z))
-         |(?:\\\n|[^\n])*?
+      |(?:export[ \t]+)?(?P<name>[^=\n#]*)=[ \t]*+
+       (?:
+         (?P<quoted>'[^']*'|"(?:[^"\\]++|\\.)*+")[ \t\r]*(?P<trailing>\#[^\n]*)?(?=\n|\Z)
+         |(?P<bare>(?:[^\n\\]++|\\.?)*+)
        )
-       [ \t\r]*(?P<trailing>(?<=[ \t])\#[^\n]*)?
-      |(?P<other>[^\n]*)
+      |[^\n]*
     )(?:\n|\Z)""",
     re.DOTALL | re.VERBOSE,
 )
+_TRAILING = re.compile(r"[ \t]#")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CALM = re.compile(r"[\w./:@%+,=?-]*\Z")  # without quotes there are more readers than are asked: `#`, `$` and the like
 _ESCAPED = re.compile(r"[\\\"]")
@@ -75,40 +75,58 @@ def _template_outline(marked: Marked, dialect: Dialect) -> list[Item]:
     parts: list[str] = []
     copied = 0
     for entry in _entries(marked.text):
-        value = entry["value"]
-        if value is not None and value[:1] != "'":
-            parts += (marked.text[copied : entry.start("value")], f"'{value}'" if marked.has_words(value) else value)
-            copied = entry.end("value")
+        value = marked.text[slice(*entry.value)]
+        if value[:1] != "'" and marked.has_words(value):
+            parts += (marked.text[copied : entry.value[0]], f"'{value}'")
+            copied = entry.value[1]
     parts.append(marked.text[copied:])
     return outline("".join(parts), dialect)
 
 
-def _entries(text: str) -> Iterator[re.Match[str]]:
+class _Entry(Struct, frozen=True):
+    """A line, or as many as its quotes take: where its parts are; a part that is not there is empty."""
+
+    end: int
+    name: tuple[int, int] = (0, 0)
+    value: tuple[int, int] = (0, 0)
+    comment: tuple[int, int] = (0, 0)
+
+
+def _entries(text: str) -> Iterator[_Entry]:
     position = 0
     while position < len(text):
-        entry = _ENTRY.match(text, position)
-        assert entry is not None  # it matches any line
-        yield entry
-        position = entry.end()
+        match = _ENTRY.match(text, position)
+        assert match is not None  # it matches any line
+        position = match.end()
+        if match["bare"] is not None:
+            start, end = match.span("bare")
+            comment = _TRAILING.search(text, start, end)
+            cut = comment.start() + 1 if comment else end
+            value = (start, start + len(text[start:cut].rstrip(" \t\r")))
+            yield _Entry(position, match.span("name"), value, (cut, end))
+        elif match["quoted"] is not None:
+            yield _Entry(position, match.span("name"), match.span("quoted"), match.span("trailing"))
+        else:
+            yield _Entry(position, comment=match.span("comment"))
 
 
 def _sites(marked: Marked, dialect: Dialect) -> Iterator[Site]:
     number = 0
     for entry in _entries(marked.text):
         first = number
-        while number < len(marked.starts) and marked.starts[number] < entry.end():
+        while number < len(marked.starts) and marked.starts[number] < entry.end:
             number += 1
         of_value: list[int] = []
         for each in range(first, number):
             start = marked.starts[each]
-            if _is_in(entry, "comment", start) or _is_in(entry, "trailing", start):
+            if _is_in(entry.comment, start):
                 if of_value:
                     yield _value_site(marked, dialect, entry, of_value)
                     of_value = []
                 yield comment_site(marked, each)
-            elif _is_in(entry, "value", start):
+            elif _is_in(entry.value, start):
                 of_value.append(each)
-            elif _is_in(entry, "name", start):
+            elif _is_in(entry.name, start):
                 yield Site(start, start + marked.width, each, _name(each))
             else:
                 raise Misfit(start, "this line has no '='", "write NAME= before the token, or [format=raw] behind it")
@@ -116,8 +134,8 @@ def _sites(marked: Marked, dialect: Dialect) -> Iterator[Site]:
             yield _value_site(marked, dialect, entry, of_value)
 
 
-def _is_in(entry: re.Match[str], group: str, position: int) -> bool:
-    return entry.start(group) <= position < entry.end(group)
+def _is_in(part: tuple[int, int], position: int) -> bool:
+    return part[0] <= position < part[1]
 
 
 def _name(number: int) -> Callable[[Values], Spelled]:
@@ -129,8 +147,8 @@ def _name(number: int) -> Callable[[Values], Spelled]:
     return spell
 
 
-def _value_site(marked: Marked, dialect: Dialect, entry: re.Match[str], numbers: list[int]) -> Site:
-    source = entry["value"]
+def _value_site(marked: Marked, dialect: Dialect, entry: _Entry, numbers: list[int]) -> Site:
+    source = marked.text[slice(*entry.value)]
     readings: list[tuple[Callable[[str], Entries | None], str]] = []
     for reader in (*dialect.whole, *dialect.single):
         reading = _read(reader, source)
@@ -152,7 +170,7 @@ def _value_site(marked: Marked, dialect: Dialect, entry: re.Match[str], numbers:
             numbers[0], "the value has no spelling here that all readers of such a file understand", dialect.hint
         )
 
-    return Site(entry.start("value"), entry.end("value"), numbers[0], spell)
+    return Site(*entry.value, numbers[0], spell)
 
 
 def _read(reader: Callable[[str], Entries | None], value: str) -> str | None:

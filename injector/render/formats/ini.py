@@ -8,7 +8,7 @@ reads alike is refused.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from injector.render.formats.layout import Layout, Misfit, Site, Spelled, Unfit, comment_site
 
@@ -65,7 +65,8 @@ def outline(text: str) -> list[Item]:
     items: list[Item] = [(strict,)]
     for section in parser.sections():
         items.append(("section", section))
-        items += [("option", name, "\0" if value is None else value) for name, value in parser.items(section)]
+        options = cast("list[tuple[str, str | None]]", parser.items(section))
+        items += [("option", name, "\0" if value is None else value) for name, value in options]
     return items
 
 

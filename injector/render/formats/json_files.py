@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from injector.render.formats.layout import Item, Marked, Values
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _AROUND = frozenset("[]{},: \t\r\n")
 
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from injector.render.formats.layout import Item, Marked, Values
 
 _LINE = re.compile(
-    r"[ \t\f]*(?:(?P<comment>[#!][^\r\n]*)|(?P<entry>(?:\\\r\n|\\.|[^\\\r\n])*))(?P<odd>\\?)(?:\r\n|\r|\n|\Z)",
+    r"[ \t\f]*(?:(?P<comment>[#!][^\r\n]*)|(?P<entry>(?:[^\\\r\n]++|\\\r\n|\\.)*+))(?P<odd>\\?)(?:\r\n|\r|\n|\Z)",
     re.DOTALL,
 )
 _BLANK = r"(?:[ \t\f]|\\(?:\r\n|\r|\n)[ \t\f]*)*"
-_ENTRY = re.compile(rf"(?P<key>(?:\\\r\n|\\.|[^\\=: \t\f])*)(?P<separator>{_BLANK}[=:]?{_BLANK})", re.DOTALL)
+_ENTRY = re.compile(rf"(?P<key>(?:[^\\=: \t\f]++|\\\r\n|\\.)*+)(?P<separator>{_BLANK}[=:]?{_BLANK})", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:(?:\r\n|\r|\n)[ \t\f]*|u([0-9A-Fa-f]{4})|(.?))", re.DOTALL)
 _MEANS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _NAMED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}

@@ -72,9 +72,9 @@ def outline(text: str) -> list[Item]:
     literal: list[str] = []
 
     def flush() -> None:
-        if literal:
-            items.append(("run", "".join(literal)))
-            literal.clear()
+        if run := "".join(literal):
+            items.append(("run", run))
+        literal.clear()
 
     for kind, start, end in _Reader(text).parts():
         part = text[start:end]

@@ -24,7 +24,7 @@ _DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+){2,}\Z")  # addresses and versions: no 
 _PRINTABLE = re.compile("[\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]+\\Z")
 _PLAIN_START = re.compile(r"(?!---|\.\.\.)(?:-[^\s,\[\]{}]|[^\s\-?:,\[\]{}#&*!|>'\"%@`])")
 _PLAIN_BREAK = re.compile(r": |:\Z| #|\s\Z")
-_FLOW_BREAK = re.compile(r"[,\[\]{}:]")
+_FLOW_BREAK = re.compile(r"[,\[\]{}:?]")
 _HEADER = re.compile(r"([|>])([-+1-9]*)([^\n]*)\n")
 _BLANK_LINE = re.compile(r"^[ \t]+$", re.MULTILINE)
 _LONGEST_KEY = 1000  # characters: YAML's own limit for a key on one line is 1,024
@@ -110,7 +110,16 @@ def flow(value: str) -> tuple[str, tuple[Item, ...]] | None:
         return None
     if any(item[0] == "key" and is_key_too_long(string(item[1])) for item in items):
         return None
+    items = [("plain", _with_point(item[1])) if item[0] == "plain" else item for item in items]
     return _flow_text(items), tuple(_as_yaml(items))
+
+
+def _with_point(number: str) -> str:
+    """`1e5` as `1.0e+5`: for YAML 1.1 the former is no number."""
+    digits, exponent, power = number.lower().partition("e")
+    if not exponent or number in {"true", "false"}:
+        return number
+    return f"{digits if '.' in digits else digits + '.0'}e{power if power[0] in '+-' else '+' + power}"
 
 
 def _flow_text(items: list[Item]) -> str:
