@@ -11,13 +11,13 @@ import re
 from typing import TYPE_CHECKING
 
 from injector.errors import CheckFailed, InjectorError, NotInFormat, ValueUnfit
-from injector.model.policy import Escaping, FileFormat
+from injector.model.policy import FileFormat
 from injector.model.template import Escape, Token
 from injector.render.formats.layout import Marked, Misfit, Unfit, mark
 from injector.render.formats.table import format_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from injector.model.policy import Form
     from injector.model.template import Template
@@ -32,7 +32,7 @@ def fit(template: Template, values: Sequence[bytes], form: Form) -> tuple[bytes,
     """
     The file with *values*, one for each token in order; it is meaningless when there are problems, which have places.
 
-    *form* is not PLAIN. A template without tokens is copied, whatever it is.
+    *form* is neither PLAIN nor raw. A template without tokens is copied, whatever it is.
     """
     return _Fitting(template, values, form).run() if values else (_spliced(template, values), [])
 
@@ -58,9 +58,11 @@ class _Fitting:
         self._tokens = [piece for piece in template.pieces if isinstance(piece, Token)]
         self._all = values
         self._problems: list[InjectorError] = []
-        self._raw = [token.raw or form.escape is Escaping.RAW for token in self._tokens]
+        self._raw = [token.raw for token in self._tokens]
         self._fitted = [token for token, raw in zip(self._tokens, self._raw, strict=True) if not raw]
         self._codec = "utf-8"
+        self._bom = False
+        self._parted: list[bytes] = []  # the marked text, piece by piece
 
     def run(self) -> tuple[bytes, list[InjectorError]]:
         values = self._values()
@@ -73,7 +75,7 @@ class _Fitting:
         except Misfit as misfit:
             return b"", [self._not_in_format(misfit)]
         text, literals, stretches = self._spelled(marked, layout, values)
-        if not self._problems and self._form.read_back and self._form.escape is Escaping.AUTO:
+        if not self._problems and self._form.read_back:
             self._read_back(marked, layout, values, text, literals, stretches)
         if self._problems:
             return b"", self._problems
@@ -88,19 +90,18 @@ class _Fitting:
             try:
                 texts.append(value.decode())
             except UnicodeDecodeError:
-                reason = f"the value is not UTF-8 text, which is all that a {self._form.format} file can hold"
+                reason = f"the value is not UTF-8 text, and {self._form.format} files hold nothing else"
                 self._unfit(token, reason, "write [encoding=base64] or [encoding=hex] behind the token")
         return texts
 
     # ------------------------------------------------------------------------------------------- the marked text
 
     def _marked(self) -> Marked:
-        raw = b"".join(value for value, is_raw in zip(self._all, self._raw, strict=True) if is_raw)
-        longest = max(
-            (len(run[1]) for data in (self._template.source.data, raw) for run in _RUN.finditer(data)), default=0
-        )
-        salt = "x" * (longest + 1)
-        data = b"".join(self._parts(salt))
+        # With the raw values in their places: a word must not come about where one of them meets the text.
+        own = b"".join(self._parts(lambda _: b" "))
+        salt = "x" * (1 + max((len(run[1]) for run in _RUN.finditer(own)), default=0))
+        self._parted = list(self._parts(lambda number: mark(salt, number).encode()))
+        data = b"".join(self._parted)
         self._bom = data.startswith(_BOM)
         data = data[len(_BOM) :] if self._bom else data
         try:
@@ -108,17 +109,16 @@ class _Fitting:
         except UnicodeDecodeError as error:
             if self._form.format is not FileFormat.PROPERTIES:
                 raise Misfit(
-                    len(data[: error.start].decode()), f"a {self._form.format} file is UTF-8, and this is not"
+                    len(data[: error.start].decode()), f"{self._form.format} files are UTF-8, and this is not"
                 ) from None
             # The older half of all .properties files; Latin-1 has a character for every byte.
             self._codec = "iso-8859-1"
             text = data.decode(self._codec)
         marked = Marked(text, [], salt)
         marked.starts = [match.start() for match in marked.pattern.finditer(text)]
-        self._salt = salt
         return marked
 
-    def _parts(self, salt: str) -> Iterator[bytes]:
+    def _parts(self, word: Callable[[int], bytes]) -> Iterator[bytes]:
         number = 0
         token = 0
         for piece in self._template.pieces:
@@ -128,7 +128,7 @@ class _Fitting:
             if self._raw[token]:
                 yield self._all[token]
             else:
-                yield mark(salt, number).encode()
+                yield word(number)
                 number += 1
             token += 1
 
@@ -140,7 +140,7 @@ class _Fitting:
             while index < len(sites) and sites[index].end <= start:
                 index += 1
             if index == len(sites) or sites[index].start > start:
-                raise Misfit(start, f"a token stands where a {self._form.format} file has no value")
+                raise Misfit(start, f"a token stands where {self._form.format} files have no value")
 
     def _spelled(
         self, marked: Marked, layout: Layout, values: list[str]
@@ -220,11 +220,10 @@ class _Fitting:
 
     def _origin(self, position: int) -> tuple[int, int | None, str | None]:
         """Where in the source the character *position* of the marked text comes from, and the token that it is of."""
-        parts = list(self._parts(self._salt if hasattr(self, "_salt") else "x"))
-        text = b"".join(parts)[len(_BOM) if self._bom else 0 :]
+        text = b"".join(self._parted)[len(_BOM) if self._bom else 0 :]
         offset = len(text.decode(self._codec, "replace")[:position].encode(self._codec, "replace"))
         offset += len(_BOM) if self._bom else 0
-        for piece, part in zip(self._template.pieces, parts, strict=True):
+        for piece, part in zip(self._template.pieces, self._parted, strict=True):
             if offset < len(part):
                 if isinstance(piece, Token):
                     return piece.start, piece.end, self._template.text_of(piece)

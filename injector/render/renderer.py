@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from injector.errors import InjectorError, MissingError, ValueUnfit
-from injector.model.policy import PLAIN_FORM, FileFormat, Form, MissingPolicy, OnMissing
+from injector.model.policy import PLAIN_FORM, Escaping, FileFormat, Form, MissingPolicy, OnMissing
 from injector.model.secret import Secret
 from injector.model.template import Escape, Text, Token
 from injector.render.keys import Document
@@ -72,7 +72,7 @@ class Renderer:
         if problems:
             return Rendered(Secret(b""), tuple(problems), tuple(forgiven))
         inserted = tuple(map(Secret, values))
-        if form.format is FileFormat.PLAIN:
+        if form.format is FileFormat.PLAIN or form.escape is Escaping.RAW:
             return Rendered(Secret(_spliced(template, values)), (), tuple(forgiven), inserted)
         from injector.render.fitting import fit  # late: start-up; plain files need no formats
 

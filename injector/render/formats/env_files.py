@@ -35,6 +35,7 @@ _ENTRY = re.compile(
 _TRAILING = re.compile(r"[ \t]#")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CALM = re.compile(r"[\w./:@%+,=?-]*\Z")  # without quotes there are more readers than are asked: `#`, `$` and the like
+_EXPANDED = re.compile(r"\0(?:\$\{[^}]*|\$\w*|`[^`]*)")
 _ESCAPED = re.compile(r"[\\\"]")
 _ESCAPED_FOR_SHELL = re.compile(r"[\\\"$`]")
 
@@ -156,6 +157,12 @@ def _value_site(marked: Marked, dialect: Dialect, entry: _Entry, numbers: list[i
             reading = source
         if reading is not None:
             readings.append((reader, reading))
+
+    if any(marked.has_words(match[0]) for _, reading in readings for match in _EXPANDED.finditer(reading)):
+        start = marked.starts[numbers[0]]
+        raise Misfit(
+            start, "a token stands inside an expansion, or behind a $", "write it outside, or in single quotes"
+        )
 
     def spell(values: Values) -> Spelled:
         for number in numbers:

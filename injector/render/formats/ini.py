@@ -22,6 +22,8 @@ _LINE = re.compile(
     r"[ \t]*(?:(?P<comment>[#;][^\n]*)|(?P<section>\[[^\n]*)|(?P<option>[^=:\n]*)(?P<value>[=:][^\n]*)?)(?:\n|\Z)"
 )
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_BLANK = re.compile(r"[ \t]*")
+_END = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _NO_SECTION = "\ue000"
 _RAW = "write [encoding=base64] behind the token, or [format=raw] if its reader takes it as it is"
 _NO_NAME = re.compile(r"[\[\]=:#;\n]")
@@ -94,13 +96,14 @@ def _offset(text: str, line: int) -> int:
 
 def _value(marked: Marked, number: int, line: re.Match[str]) -> Callable[[Values], Spelled]:
     start = marked.starts[number]
-    before = marked.text[max(line.start("value") + 1, line.start()) : start].strip(" \t")
-    after = marked.text[start + marked.width : line.end()].strip()
-    quote = before[:1] if before[:1] in {'"', "'"} else ""
+    blank = _BLANK.match(marked.text, max(line.start("value") + 1, line.start()))
+    begin = blank.end() if blank else start
+    first, last = begin == start, _END.match(marked.text, start + marked.width) is not None
+    quote = marked.text[begin] if marked.text[begin] in {'"', "'"} else ""
 
     def spell(values: Values) -> Spelled:
         value = values[number]
-        reason = _reason(value, first=not before, last=not after, quote=quote)
+        reason = _reason(value, first=first, last=last, quote=quote)
         if reason:
             raise Unfit(number, f"INI has no spelling for this value that every reader takes: {reason}", _RAW)
         return Spelled(value)

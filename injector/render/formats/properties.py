@@ -47,6 +47,8 @@ def lay_out(marked: Marked) -> Layout:
         while line is not None and line.end <= start:
             line = next(lines, None)
         assert line is not None  # a word is in some line
+        if not line.is_comment and _is_escaped(marked.text, start):
+            raise Misfit(start, "the backslash before the token would change the value's first character")
         spell = _comment if line.is_comment else _key if start < line.key_end else _value
         sites.append(Site(start, start + marked.width, number, _speller(spell, number)))
     return Layout(sites, outline(marked.text))
@@ -62,6 +64,13 @@ def outline(text: str) -> list[Item]:
         items.append((key, _read(text, line.value, line.end)))
     items.append(("end", str(len({item[0] for item in items}))))
     return items
+
+
+def _is_escaped(text: str, position: int) -> bool:
+    before = position
+    while before and text[before - 1] == "\\":
+        before -= 1
+    return bool((position - before) % 2)
 
 
 def _lines(text: str) -> Iterator[_Line]:

@@ -57,12 +57,14 @@ def lay_out(marked: Marked) -> Layout:
     """A site for every token."""
     sites: list[Site] = []
     number = 0
+    dollar = -1
     for kind, start, end in _Reader(marked.text).parts():
         while number < len(marked.starts) and marked.starts[number] < end:
             word = marked.starts[number]
             if word >= start:
-                sites.append(_site(marked, number, kind))
+                sites.append(_site(marked, number, "expansion" if word == dollar else kind))
             number += 1
+        dollar = end if kind == "code" and marked.text[end - 1] == "$" else -1
     return Layout(sites, outline(marked.text))
 
 
