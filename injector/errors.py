@@ -438,7 +438,7 @@ class PluginBuildFailed(PluginError):
 class CheckError(InjectorError):
     """A rendered file would not be what its template says; it is not published, and the old one stays."""
 
-    code = "check-failed"
+    code = "check-error"
     exit_code = ExitCode.CHECK
 
 
