@@ -8,7 +8,6 @@ files are checked before any is published, so that one that fails keeps every ol
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -68,8 +67,9 @@ async def run_checks(
                     check, f"there is no place to check it: {error.strerror or 'no temporary directory'}", ""
                 )
 
-    found = await asyncio.gather(*(limited(check) for check in checks))
-    return tuple(error for error in found if error is not None)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(limited(check)) for check in checks]
+    return tuple(error for task in tasks if (error := task.result()) is not None)
 
 
 async def _run(check: FileCheck, environment: Mapping[str, str], redactor: Redactor) -> CheckFailed | None:
@@ -119,14 +119,19 @@ async def _outcome(child: ChildProcess, timeout: float) -> tuple[bytes, int | No
         status = await asyncio.wait_for(child.wait(), timeout)
     except TimeoutError:
         status = None
-    # What it left behind may hold the pipes open; what it printed itself is there by now.
-    await asyncio.wait(readers, timeout=_GRACE)
-    for reader in readers:
-        if not reader.done():
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+    finally:
+        # What it left behind may hold the pipes open; what it printed itself is there by now.
+        await _end(readers)
     return bytes(kept), None if status is None else status.code
+
+
+async def _end(readers: list[asyncio.Task[None]]) -> None:
+    try:
+        await asyncio.wait(readers, timeout=_GRACE)
+    finally:
+        for reader in readers:
+            reader.cancel()
+    await asyncio.wait(readers)
 
 
 async def _read(stream: asyncio.StreamReader, kept: bytearray) -> None:

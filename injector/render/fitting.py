@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from injector.errors import CheckFailed, InjectorError, NotInFormat, ValueUnfit
 from injector.model.policy import FileFormat
 from injector.model.template import Escape, Token
@@ -28,13 +30,25 @@ _RUN = re.compile(rb"Z(x*)")
 _INSTEAD = "or let the file be plain text: format: plain"
 
 
-def fit(template: Template, values: Sequence[bytes], form: Form) -> tuple[bytes, list[InjectorError]]:
+class Fitted(Struct, frozen=True):
+    """The file, meaningless when there are problems; and how values are spelled in it, for whoever must hide them."""
+
+    data: bytes
+    problems: tuple[InjectorError, ...] = ()
+    spelled: tuple[str, ...] = ()
+
+
+def fit(template: Template, values: Sequence[bytes], form: Form) -> Fitted:
     """
-    The file with *values*, one for each token in order; it is meaningless when there are problems, which have places.
+    The file with *values*, one for each token in order; problems have places.
 
     *form* is neither PLAIN nor raw. A template without tokens is copied, whatever it is.
     """
-    return _Fitting(template, values, form).run() if values else (_spliced(template, values), [])
+    if not values:
+        return Fitted(_spliced(template, values))
+    fitting = _Fitting(template, values, form)
+    data, problems = fitting.run()
+    return Fitted(data, tuple(problems), tuple(fitting.spelled))
 
 
 def _spliced(template: Template, values: Sequence[bytes]) -> bytes:
@@ -62,6 +76,7 @@ class _Fitting:
         self._fitted = [token for token, raw in zip(self._tokens, self._raw, strict=True) if not raw]
         self._codec = "utf-8"
         self._bom = False
+        self.spelled: list[str] = []
         self._parted: list[bytes] = []  # the marked text, piece by piece
 
     def run(self) -> tuple[bytes, list[InjectorError]]:
@@ -155,6 +170,7 @@ class _Fitting:
             except Unfit as unfit:
                 self._unfit(self._fitted[unfit.token], unfit.reason, unfit.hint)
                 continue
+            self.spelled.append(spelled.text)
             if spelled.items is not None:
                 literals[site.token] = spelled.items
             parts += (text[copied : site.start], spelled.text)

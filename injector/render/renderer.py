@@ -24,7 +24,8 @@ class Rendered(Struct, frozen=True):
     A rendered template. `data` is the file; it is meaningless when there are `problems`.
 
     `forgiven` are the missing values that the policy let pass; each has its place. Where the token itself said what to
-    do (`default=`, `optional=true`), there is nothing to tell. `values` are what went in, for whoever must hide them.
+    do (`default=`, `optional=true`), there is nothing to tell. `values` are what went in,
+    as values and as they are spelled, for whoever must hide them.
     """
 
     data: Secret
@@ -76,8 +77,9 @@ class Renderer:
             return Rendered(Secret(_spliced(template, values)), (), tuple(forgiven), inserted)
         from injector.render.fitting import fit  # late: start-up; plain files need no formats
 
-        data, unfit = fit(template, values, form)
-        return Rendered(Secret(data), tuple(unfit), tuple(forgiven), inserted)
+        fitted = fit(template, values, form)
+        spelled = tuple(Secret(text.encode()) for text in fitted.spelled)
+        return Rendered(Secret(fitted.data), fitted.problems, tuple(forgiven), inserted + spelled)
 
     def _value(self, token: Token) -> bytes:
         value = self._values[token.reference]

@@ -164,6 +164,17 @@ def test_a_line_of_a_secret_that_a_check_prints_is_hidden(injector, tmp_path: Pa
     assert b"it said: ***" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["app.xml", "app.sh", "app.yaml", "app.properties"])
+def test_a_secret_is_hidden_as_it_is_spelled_in_the_file_too(injector, tmp_path: Path, name: str) -> None:
+    text = {"app.xml": "<a>ENV://SECRET</a>", "app.yaml": "a: ENV://SECRET"}.get(name, "a=ENV://SECRET")
+    (tmp_path / name).write_text(text)
+    config = checked(tmp_path, 'cat "$2"; exit 1')
+    done = injector("render", name, "--output-dir", "out", "--config", config, SECRET="canary'<&é\": canary # canary")
+    assert done.returncode == 8
+    assert b"it said: " in done.stderr
+    assert b"canary" not in done.stderr
+
+
 def test_a_check_that_hangs_is_ended_with_all_that_it_started(injector, tmp_path: Path) -> None:
     (tmp_path / "app.conf").write_text("ENV://SECRET\n")
     script = f"sleep 300 & echo $! > {tmp_path}/child; echo waiting; wait"
