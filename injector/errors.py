@@ -13,6 +13,7 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     │  ├─ UnavailableError      5  may go away by itself: `resolve` retries the retryable ones
     │  └─ DeniedError           6
     ├─ PluginError              7  the program that should have answered
+    ├─ CheckError            8  a rendered file would not be what its template says
     ├─ OutputError              9  the result cannot be put where it belongs
     ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
     ├─ NotifyError              9  nobody could be told that files changed
@@ -266,6 +267,12 @@ class UnknownPrefix(TemplateError):
     code = "token-prefix-unknown"
 
 
+class NotInFormat(TemplateError):
+    """A template is not written in the format of its output, or a token stands where that format has no value."""
+
+    code = "template-not-in-format"
+
+
 class VariableUnset(TemplateError):
     """`--envsubst` met a variable that is unset or empty and has no default."""
 
@@ -469,6 +476,28 @@ class PluginBuildFailed(PluginError):
     """A tool that `injector plugin build` uses failed, or a dependency cannot be put into a single file."""
 
     code = "plugin-build-failed"
+
+
+# ---------------------------------------------------------------------------------------------------- rendered file
+
+
+class CheckError(InjectorError):
+    """A rendered file would not be what its template says; it is not published, and the old one stays."""
+
+    code = "check-error"
+    exit_code = ExitCode.CHECK
+
+
+class ValueUnfit(CheckError):
+    """A value cannot be written at its token's place: the format has no spelling for it there."""
+
+    code = "value-unfit"
+
+
+class CheckFailed(CheckError):
+    """A rendered file does not read back as it should, or the check command refused it."""
+
+    code = "check-failed"
 
 
 # ---------------------------------------------------------------------------------------------------------- output

@@ -163,6 +163,23 @@ def settings_options(function: F) -> F:
             click.option("--file-root", metavar="DIR", help="FILE:// tokens may not leave DIR."),
             click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
             click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
+            click.option(
+                "--file-format",
+                metavar="NAME",
+                help="What the output is (json, yaml, dotenv, plain, ...); values are escaped for it. [by extension]",
+            ),
+            click.option(
+                "--escape",
+                type=click.Choice(["auto", "raw"]),
+                default=None,
+                help="Spell values as the format wants it, or insert them as they are. [auto]",
+            ),
+            click.option(
+                "--check",
+                type=click.Choice(["auto", "off"]),
+                default=None,
+                help="Read rendered files back before they are published. [auto]",
+            ),
             click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
             click.option("--owner", metavar="USER", help="Of written files, by name or number. [the process's]"),
             click.option("--group", metavar="GROUP", help="Of written files, by name or number. [the process's]"),

@@ -203,6 +203,9 @@ class _Walk:
     def _value(self, node: Node, key: str, kind: Kind, put: Callable[[Any], None]) -> None:
         if _type(node) == "null":
             return  # as in Kubernetes: nothing is the same as not set
+        if kind.parse_list is not None and _type(node) == "seq":
+            self._texts(node, key, kind, put)
+            return
         if kind.separator is None:
             self._scalar(node, key, kind, put)
             return
@@ -223,6 +226,21 @@ class _Walk:
             self._problem(node, f"{key}: expected {kind.expects}")
             return
         put(self._path.parent / value if hasattr(value, "joinpath") else value)
+
+    def _texts(self, node: Node, key: str, kind: Kind, put: Callable[[Any], None]) -> None:
+        """A list that is one value. Numbers in it are texts, as they were written."""
+        items = self._items(node, key)
+        for index, item in enumerate(items):
+            if _type(item) in ("map", "seq", "null"):
+                self._problem(item, f"{key}[{index}]: expected a text, got {_named(_type(item))}")
+                return
+        assert kind.parse_list is not None
+        try:
+            value = kind.parse_list([item.value for item in items])
+        except ValueError:
+            self._problem(node, f"{key}: expected {kind.expects}")
+            return
+        put(value)
 
     def _items(self, node: Node, key: str) -> list[Node]:
         if _type(node) == "null":

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, OnError, OnMissing, Verify, WriteMode
+from injector.model.policy import AutoMtls, Check, Escaping, FileFormat, OnError, OnMissing, Verify, WriteMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Kind(Struct, frozen=True):
@@ -27,14 +27,16 @@ class Kind(Struct, frozen=True):
 
     `parse` makes a value of a text and raises ValueError. `tags` are the YAML types (1.1) that its scalar may have;
     the scalar's text as it was written is what is parsed, so that `0600` stays octal. `separator` is set for lists:
-    it stands between the items of a variable; `parse` is for one item then. `pattern` (ECMA 262, whole text) and
-    `choices` say the same as `parse` to an editor, as far as they can.
+    it stands between the items of a variable; `parse` is for one item then. `parse_list` is set for what is either a
+    text or, in the file only, a list of texts. `pattern` (ECMA 262, whole text) and `choices` say what `parse` says to an
+    editor, as far as they can.
     """
 
     expects: str
     parse: Callable[[str], Any]
     tags: frozenset[str] = frozenset({"str"})
     separator: str | None = None
+    parse_list: Callable[[Sequence[str]], Any] | None = None
     pattern: str | None = None
     choices: tuple[str, ...] = ()
 
@@ -170,6 +172,20 @@ def _action(text: str) -> Any:
     return action(text)
 
 
+def _check(text: str) -> Check:
+    if text.lower() not in {"auto", *(_FALSE - {"0"})}:
+        raise ValueError
+    return Check(read_back=text.lower() == "auto")
+
+
+def _check_command(arguments: Sequence[str]) -> Check:
+    if not arguments or not arguments[0] or not any("{file}" in argument for argument in arguments):
+        raise ValueError
+    if any("\0" in argument for argument in arguments):
+        raise ValueError
+    return Check(command=tuple(arguments))
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -211,6 +227,14 @@ DURATION_OR_OFF = Kind(
     _duration_or_off,
     tags=_NUMBERS | {"bool"},
     pattern=f"off|{_DURATION.pattern}",
+)
+FILE_FORMAT = Kind(f"one of {', '.join(FileFormat)}", FileFormat, choices=tuple(FileFormat))
+ESCAPE = Kind("one of auto, raw", Escaping, choices=tuple(Escaping))
+CHECK = Kind(
+    "auto, off, or in a settings file a command as a list of arguments, one of them with {file}",
+    _check,
+    tags=frozenset({"str", "bool"}),
+    parse_list=_check_command,
 )
 ON_ERROR = Kind("one of keep, fail", OnError, choices=tuple(OnError))
 WRITE = Kind("one of rename, in-place, set", WriteMode, choices=tuple(WriteMode))

@@ -124,11 +124,11 @@ def test_directories_keep_their_tree_and_lose_template_suffixes(injector, tmp_pa
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("v=ENV://GREETING")
-    (tmp_path / "single.json").write_text("v=ENV://GREETING")
-    done = injector("render", "in", "single.json", "--output-dir", "out")
+    (tmp_path / "single.txt").write_text("v=ENV://GREETING")
+    done = injector("render", "in", "single.txt", "--output-dir", "out")
     assert done.returncode == 0, done.stderr
     found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert found == ["a/.env", "a/app.yml", "a/deep/er/x.conf", "b.properties", "single.json"]
+    assert found == ["a/.env", "a/app.yml", "a/deep/er/x.conf", "b.properties", "single.txt"]
     assert {(tmp_path / "out" / name).read_text() for name in found} == {"v=hello"}
 
 
