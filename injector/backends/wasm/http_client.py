@@ -113,7 +113,7 @@ class HttpClient:
         request = _cleaned(request, self.policy)
         origin: Target | None = None
         for hop in range(self.policy.redirects + 1):
-            target = self.policy.check(request.url)
+            target = self._checked(request.url)
             if origin is None:
                 origin = target
             is_home = (target.scheme, target.host, target.port) == (origin.scheme, origin.host, origin.port)
@@ -123,6 +123,13 @@ class HttpClient:
                 return response
             request = following
         raise AssertionError("unreachable")  # the last hop returns
+
+    def _checked(self, url: str) -> Target:
+        try:
+            return self.policy.check(url)
+        except PluginHttpRefused as error:
+            self._log.warning("a plugin's HTTP request is refused", plugin=self._identity, reason=error.message)
+            raise
 
     def _send_once(
         self, request: HttpRequest, target: Target, left: Callable[[], float], *, is_signed: bool
@@ -263,7 +270,10 @@ def _following(request: HttpRequest, response: HttpResponse, target: Target) -> 
     location = first(response.headers, "location")
     if response.status not in _REDIRECTS or location is None:
         return None
-    url = urljoin(target.url, location)
+    try:
+        url = urljoin(target.url, location)
+    except ValueError:
+        raise BackendUnavailable(f"{target.origin} redirects to what is no URL") from None
     method, body, headers = request.method, request.body, request.headers
     if response.status not in _SAME_METHOD and method not in ("GET", "HEAD"):
         method, body = "GET", b""

@@ -28,7 +28,9 @@ def by_botocore(request: HttpRequest, service: str, credentials: AwsCredentials)
         service,
         "eu-west-1",
     )
-    aws = botocore.awsrequest.AWSRequest(request.method, parse_url(request.url).url, dict(request.headers), request.body)
+    aws = botocore.awsrequest.AWSRequest(
+        request.method, parse_url(request.url).url, dict(request.headers), request.body
+    )
     # The clock is the one thing that is replaced: its signer has no parameter for it.
     with (
         mock.patch("botocore.auth.get_current_datetime", return_value=NOW.replace(tzinfo=None)),
