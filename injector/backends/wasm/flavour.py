@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from injector.backends.contract import Answer, Limits
+    from injector.backends.wasm.deadline import Deadline
     from injector.backends.wasm.instance import Instance
     from injector.model.references import Reference
 
@@ -80,14 +81,9 @@ class Flavour(Protocol):
         """How it wants to be asked."""
         ...
 
-    @property
-    def calls_exports(self) -> bool:
-        """Whether `Guest.call` serves exports of any name."""
-        ...
-
-    def open(self, *, timeout: float) -> Guest:
+    def open(self, deadline: Deadline) -> Guest:
         """
-        A fresh instance, configured. *timeout* is in seconds, for its whole life.
+        A fresh instance, configured. *deadline* is that of its whole life.
 
         Raises InvalidConfiguration when it does not take its settings, or what `Instance` raises.
         """

@@ -10,13 +10,13 @@ Which instance is running is a fact of the thread, so that host functions hold n
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from injector.backends.wasm import binding, wasi
-from injector.errors import CallTimeout, InjectorError, PluginAnswerInvalid, PluginError, PluginGuestFailed
+from injector.backends.wasm.exports import exported_types
+from injector.errors import InjectorError, PluginAnswerInvalid, PluginError, PluginGuestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from wasmtime import Func, InstancePre, Linker, Memory, Module
 
+    from injector.backends.wasm.deadline import Deadline
     from injector.backends.wasm.host_function import HostFunction
     from injector.backends.wasm.runtime import Runtime
     from injector.telemetry.logs import Log
@@ -63,7 +64,7 @@ class Program:
     ) -> None:
         self.runtime = runtime
         self.module = module
-        self.exports: Final = frozenset(export.name for export in module.exports)
+        self.exports: Final = exported_types(module)
         self._functions = (*wasi.FUNCTIONS, *functions)
         self._bind = bind
         self._ready: InstancePre | None = None if bind else self._linker().instantiate_pre(module)
@@ -111,14 +112,14 @@ class Instance:
     Args:
         program: what it is an instance of.
         name: the plugin's, for messages.
-        timeout: seconds from now that all its calls have together.
+        deadline: of all that it does together; whoever cancels it ends its call.
         limits: see InstanceLimits.
         log: gets what the guest prints, at level debug.
 
     Raises what `call` raises.
     """
 
-    def __init__(self, program: Program, *, name: str, timeout: float, limits: InstanceLimits, log: Log) -> None:
+    def __init__(self, program: Program, *, name: str, deadline: Deadline, limits: InstanceLimits, log: Log) -> None:
         from wasmtime import Store, WasiConfig  # late: the package's own
 
         self.name = name
@@ -128,9 +129,7 @@ class Instance:
         """For host functions: what belongs to this instance, such as open responses."""
         self.pending: BaseException | None = None
         self._program = program
-        self._deadline = time.monotonic() + timeout
-        self._timeout = timeout
-        self._cancelled = False
+        self.deadline = deadline
         self._text = bytearray()
         self._spoilt = False
         self._memory: Memory | None = None
@@ -228,22 +227,8 @@ class Instance:
         return self.pending is None
 
     def check(self) -> None:
-        """Raises CallTimeout after the deadline, or when the call was cancelled."""
-        if self._cancelled:
-            raise CallTimeout(f"{self.name}: the call was cancelled")
-        if self.left() <= 0:
-            raise CallTimeout(
-                f"{self.name} was not done within {self._timeout:g} s",
-                hint="raise plugins.callTimeout, or find out what the plugin is waiting for",
-            )
-
-    def cancel(self) -> None:
-        """Ends the guest's call within some epochs; may be called by any thread."""
-        self._cancelled = True
-
-    def left(self) -> float:
-        """Seconds until the deadline, not below 0."""
-        return max(0.0, self._deadline - time.monotonic())
+        """Raises CallTimeout when its deadline is over, or was cancelled: for host functions that take their time."""
+        self.deadline.check(self.name)
 
     # ------------------------------------------------------------------------------------------ memory and output
 
@@ -254,6 +239,10 @@ class Instance:
     def has(self, export: str) -> bool:
         """Whether the module exports something of this name."""
         return export in self._program.exports
+
+    def exported_type(self, export: str) -> str | None:
+        """The type of an export as `exports.exported_types` has it; None when there is none of this name."""
+        return self._program.exports.get(export)
 
     def read(self, pointer: int, length: int) -> bytes:
         """The bytes there. Raises PluginAnswerInvalid when they lie outside the guest's memory."""

@@ -52,7 +52,10 @@ class Runtime:
         config.memory_reservation = _RESERVATION
         config.memory_guard_size = _GUARD
         self.engine: Engine = wasmtime.Engine(config)
+        self.modules: dict[str, Module] = {}
+        """Compiled modules by the SHA-256 of what they were made of; see `cache`."""
         self._lock = threading.Lock()
+        self._module_locks: dict[str, threading.Lock] = {}
         self._running = 0
         self._ticker: threading.Thread | None = None
 
@@ -72,6 +75,11 @@ class Runtime:
 
         settings = f"epoch-r{_RESERVATION}-g{_GUARD}"
         return f"wasmtime-{version('wasmtime')}-{settings}-{platform.system()}-{platform.machine()}".lower()
+
+    def lock_for(self, key: str) -> threading.Lock:
+        """The lock of one entry of `modules`: others wait for a compilation instead of doing it, too."""
+        with self._lock:
+            return self._module_locks.setdefault(key, threading.Lock())
 
     def compile(self, wasm: bytes, name: str) -> Module:
         """

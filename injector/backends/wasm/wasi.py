@@ -78,7 +78,7 @@ def _sleep(instance: Instance, seconds: float) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         instance.check()
-        time.sleep(min(left, _NAP, max(0.001, instance.left())))
+        time.sleep(min(left, _NAP, max(0.001, instance.deadline.left())))
 
 
 FUNCTIONS: Final = (
