@@ -30,7 +30,8 @@ def define(linker: Linker, function: HostFunction, running: Callable[[], Instanc
             try:
                 return function.function(instance, *arguments)
             except BaseException as error:  # noqa: BLE001 - raised by `Instance` when the guest has ended
-                instance.pending = error
+                # A function of another module that it called may have been stopped at an epoch, which left the reason.
+                instance.pending = instance.pending or error
         return function.failed if function.result else None
 
     linker.define_func(

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
+import msgspec
 from msgspec import Struct
 
 from injector.backends.wasm import http_connection
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from injector.backends.wasm.http_policy import HttpPolicy, Target
     from injector.backends.wasm.http_proxy import Proxy
+    from injector.backends.wasm.manifest import Manifest
     from injector.backends.wasm.signing import Signers
     from injector.telemetry.logs import Log
 
@@ -97,6 +99,17 @@ class HttpClient:
     def is_granted(self) -> bool:
         """Whether there is any host that may be asked."""
         return bool(self.policy.hosts)
+
+    def narrowed_by(self, manifest: Manifest) -> HttpClient:
+        """The same client within the limits of a module's own manifest."""
+        most = manifest.memory.max_http_response_bytes
+        limit = self.policy.max_response_bytes
+        policy = msgspec.structs.replace(
+            self.policy,
+            narrowed_to=manifest.allowed_hosts,
+            max_response_bytes=limit if most is None else min(limit, most),
+        )
+        return HttpClient(policy, self._signers, environment=self._environment, log=self._log, identity=self._identity)
 
     def send(self, request: HttpRequest, left: Callable[[], float]) -> HttpResponse:
         """

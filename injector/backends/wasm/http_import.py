@@ -64,7 +64,7 @@ def seconds_left(instance: Instance) -> Callable[[], float]:
 
     def left() -> float:
         instance.check()
-        return instance.left()
+        return instance.deadline.left()
 
     return left
 

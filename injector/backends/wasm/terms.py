@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -41,7 +42,7 @@ from injector.backends.wasm.signing import (
 from injector.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from injector.backends.wasm.http_policy import IPNetwork
     from injector.backends.wasm.signing import Signer
@@ -54,11 +55,16 @@ _Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 
 
 class Terms(Struct, frozen=True):
-    """What follows from a connection: limits and signatures for the host, `settings` for the guest."""
+    """
+    What follows from a connection: limits and signatures for the host, `settings` for the guest.
+
+    `secrets` are the texts among all settings that a log must not show.
+    """
 
     policy: HttpPolicy
     signers: Signers
     settings: Mapping[str, Any]
+    secrets: frozenset[bytes]
 
     def __repr__(self) -> str:
         return "Terms(***)"
@@ -117,7 +123,26 @@ def terms_of(settings: Mapping[str, Any], *, connection: str) -> Terms:
         ca_file=host.http.ca_file,
     )
     given = {name: value for name, value in settings.items() if name != KEY and name not in used}
-    return Terms(policy, Signers(grants), given)
+    return Terms(policy, Signers(grants), given, frozenset(_secrets(settings)))
+
+
+# Which settings are secret is not said anywhere; these are not, and a log without them would be of little use.
+_PLAIN: Final = re.compile(
+    r"(?:.*[_-])?(?:urls?|hosts?|regions?|endpoints?|namespace|profile|timeout|ms|limit|port|version|path|user(?:name)?)",
+    re.IGNORECASE,
+)
+
+
+def _secrets(settings: Mapping[str, Any]) -> Iterator[bytes]:
+    for name, value in settings.items():
+        if name == KEY or _PLAIN.fullmatch(name):
+            continue
+        if isinstance(value, str):
+            yield value.encode()
+        elif isinstance(value, dict):
+            yield from _secrets(value)
+        elif isinstance(value, list):
+            yield from _secrets({str(place): item for place, item in enumerate(value)})
 
 
 def _host_part(raw: Any, connection: str) -> _Host:
