@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from injector.app.build import cancelled_by_sigterm, registry
-from injector.errors import InjectorError, PluginAnswerInvalid
+from injector.errors import InjectorError, PluginAnswerInvalid, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from injector.model.references import Reference, Value
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
+
+
+@runtime_checkable
+class HasExports(Protocol):
+    """A backend whose plugin has functions beside that for values: a WASM module."""
+
+    async def call(self, export: str, data: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  # the host's
+        """What the function gives for the input. Raises InjectorError."""
+        ...
 
 
 async def call_plugin(
@@ -33,5 +42,35 @@ async def call_plugin(
                     raise outcome
                 return outcome, backend.name
             raise PluginAnswerInvalid(f"{backend.name} gave no answer for {reference}")
+        finally:
+            await backends.close()
+
+
+async def call_export(
+    prefix: str,
+    export: str,
+    data: bytes,
+    settings: Settings,
+    *,
+    connection: str | None,
+    environment: Mapping[str, str],
+    log: Log,
+) -> tuple[bytes, str]:
+    """
+    What the exported function *export* of a WASM plugin gives for the input *data*, and the backend's name.
+
+    The plugin has a fresh instance, configured by *connection*, as for a value. Raises InjectorError, and
+    asyncio.CancelledError after SIGTERM, with everything cleaned up.
+    """
+    backends = registry(settings, environment, log)
+    with cancelled_by_sigterm():
+        try:
+            backend = await backends.open(prefix, connection)
+            if not isinstance(backend, HasExports):
+                raise PluginError(
+                    f"{backend.name} is no WASM module: it answers for tokens, and has no other functions",
+                    hint="leave --input away to ask it for the value of a token",
+                )
+            return await backend.call(export, data, timeout=settings.plugins.call_timeout), backend.name
         finally:
             await backends.close()

@@ -93,6 +93,8 @@ def told(error: BaseException) -> tuple[str, str] | None:
     if code is not None:
         return f"failed (trap: {code.name.lower().replace('_', ' ')})", see
     text = str(error)
+    if text.startswith("unknown import"):
+        return f"wants what this host does not have: {text[:200]}", "docs/wasm-plugins.md says what it may import"
     if "memory" in text and ("limit" in text or "minimum" in text):
         return "needs more memory than plugins may have", "raise plugins.wasmMemory"
     return "failed in the WASM runtime", see

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from injector.backends.wasm import binding, wasi
 from injector.backends.wasm.exports import exported_types
-from injector.errors import InjectorError, PluginAnswerInvalid, PluginError, PluginGuestFailed
+from injector.errors import InjectorError, PluginAnswerInvalid, PluginError, PluginGuestFailed, PluginRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +54,9 @@ class Program:
         functions: what the guest may import beside WASI.
         bind: for imports that belong to one store, such as another module's exports: called for every instance with
             a linker of its own, before it is instantiated.
+        name: the plugin's, for messages.
+
+    Raises PluginRefused for a function of WASI that there is none of.
     """
 
     def __init__(
@@ -63,13 +66,21 @@ class Program:
         functions: Sequence[HostFunction] = (),
         *,
         bind: Callable[[Instance, Linker], None] | None = None,
+        name: str = "the WASM plugin",
     ) -> None:
+        from wasmtime import WasmtimeError  # late: the package's own
+
         self.runtime = runtime
         self.module = module
         self.exports: Final = exported_types(module)
         self._functions = (*wasi.FUNCTIONS, *functions)
         self._bind = bind
-        self._ready: InstancePre | None = None if bind else self._linker().instantiate_pre(module)
+        try:
+            self._ready: InstancePre | None = None if bind else self._linker().instantiate_pre(module)
+        except WasmtimeError as error:
+            raise PluginRefused(
+                f"{name} is refused: {str(error)[:200]}", hint="docs/wasm-plugins.md says what a module may import"
+            ) from None
 
     def instantiate(self, instance: Instance) -> Any:
         """A wasmtime instance in the store of *instance*. Raises what wasmtime raises."""

@@ -100,7 +100,7 @@ class ReactorFlavour:
     ) -> None:
         _refuse_other_exports(module, name)
         refuse_foreign_imports(module, {(each.module, each.name) for each in functions}, name)
-        self._program = Program(runtime, module, functions)
+        self._program = Program(runtime, module, functions, name=name)
         self._name = name
         self._configuration = configuration
         self._limits = limits
