@@ -77,11 +77,10 @@ class ExtismFlavour:
         log: Log,
     ) -> None:
         self._kernel = kernel_module(runtime)
-        offered = {(each.module, each.name) for each in FUNCTIONS} | {
-            (EXTISM_MODULE, each) for each in kernel_exports(self._kernel)
-        }
+        offered = {(EXTISM_MODULE, each.name) for each in FUNCTIONS}
+        offered |= {(EXTISM_MODULE, each) for each in kernel_exports(self._kernel)}
         refuse_foreign_imports(module, offered, name)
-        self._program = Program(runtime, module, FUNCTIONS, bind=self._bind)
+        self._program = Program(runtime, module, FUNCTIONS, bind=self._bind, name=name)
         if self._program.exports.get(_CONFIGURE) not in _CALLABLE:
             raise PluginRefused(
                 f"{name} is refused: it has no export {_CONFIGURE}, which every instance of an Extism plugin is "

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 from msgspec import Struct
 
 from injector.backends.wasm.detection import EXTISM_MODULE
-from injector.backends.wasm.host_function import HostFunction
+from injector.backends.wasm.host_function import HostFunction, WasmType
 from injector.backends.wasm.http_client import HttpRequest, HttpResponse
 from injector.backends.wasm.http_import import seconds_left
 from injector.errors import PluginAnswerInvalid, PluginGuestFailed
@@ -155,8 +155,9 @@ def _taken(kernel: Kernel, handle: int) -> bytes:
     return data
 
 
-def _function(name: str, params: int, result: Any, function: Callable[..., Any]) -> HostFunction:
-    return HostFunction(EXTISM_MODULE, name, ("i64",) * params, result, function, failed=0 if result else None)
+def _function(name: str, params: int, result: WasmType | None, function: Callable[..., Any]) -> HostFunction:
+    types: tuple[WasmType, ...] = ("i64",) * params
+    return HostFunction(EXTISM_MODULE, name, types, result, function, failed=0 if result else None)
 
 
 FUNCTIONS: Final = (

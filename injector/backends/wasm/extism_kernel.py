@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from injector.backends.wasm.detection import EXTISM_MODULE
 from injector.errors import PluginAnswerInvalid, PluginGuestFailed
@@ -46,7 +46,7 @@ class Kernel:
         self._store = store
         self._name = name
         self._exports: Any = Instance(store, module, []).exports(store)
-        self._memory: Memory = self._exports["memory"]
+        self._memory: Memory = cast("Memory", self._exports["memory"])
 
     def define_in(self, linker: Linker) -> None:
         """Makes the kernel's functions the imports of the guest that *linker* is for."""

@@ -165,7 +165,11 @@ def _teller(queue: asyncio.Queue[Answer | None]) -> Callable[[Answer | None], No
 def _resolve(
     flavour: Flavour, references: Sequence[Reference], deadline: Deadline, tell: Callable[[Answer], None]
 ) -> None:
-    """Answers for all, with a new instance where a guest stops before the end, as one does after an error. Raises InjectorError for those that are left."""
+    """
+    Answers for all, with a new instance where a guest stops before the end, as a reactor does after an error.
+
+    Raises InjectorError for those that are left.
+    """
     left = dict.fromkeys(references)
     while left:
         before = len(left)

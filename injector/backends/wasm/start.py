@@ -43,7 +43,7 @@ async def start_wasm(
     *,
     configuration: GuestConfiguration,
     options: WasmOptions,
-    environment: Mapping[str, str],
+    environment: Mapping[str, str] | None = None,
     log: Log,
 ) -> WasmBackend:
     """
@@ -58,7 +58,7 @@ async def start_wasm(
         WasmRuntimeMissing: wasmtime is not installed.
         InvalidConfiguration: it takes no settings, and there are some.
     """
-    return await asyncio.to_thread(_started, candidate, configuration, options, environment, log)
+    return await asyncio.to_thread(_started, candidate, configuration, options, environment or {}, log)
 
 
 def _started(

@@ -215,11 +215,7 @@ def test_redirects_end(serve) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000,
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + b"100\r\n"
-        + b"x" * 256
-        + b"\r\n" * 1
-        + b"1000\r\n"
-        + b"x" * 4096,
+        b"100\r\n" + b"x" * 256 + b"\r\n" * 1 + b"1000\r\n" + b"x" * 4096,
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60_000 + b"\r\nY: " + b"y" * 60_000 + b"\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
