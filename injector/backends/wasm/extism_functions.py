@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -156,7 +156,8 @@ def _taken(kernel: Kernel, handle: int) -> bytes:
 
 
 def _function(name: str, params: int, result: WasmType | None, function: Callable[..., Any]) -> HostFunction:
-    types: tuple[WasmType, ...] = ("i64",) * params
+    one: WasmType = "i64"
+    types = (one,) * params
     return HostFunction(EXTISM_MODULE, name, types, result, function, failed=0 if result else None)
 
 
