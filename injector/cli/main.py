@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
-    "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
+    "plugin": ("injector.cli.plugin", "See, pin, check, install, compile, write, build and call plugins."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
 }

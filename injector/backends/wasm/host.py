@@ -52,9 +52,18 @@ class WasmBackend:
         limits = self._flavour.limits
         return Limits(limits.largest_batch, self._threads, limits.rate)
 
+    @property
+    def calls_under_way(self) -> int:
+        """Call batches that run or wait for a thread, abandoned ones as well."""
+        return len(self._calls)
+
     async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:  # noqa: ASYNC109 - the contract's
         """See `contract.Backend.fetch`."""
         asked = list(references)
+        if self._closed:
+            for reference in asked:
+                yield reference, PluginError(f"{self.name} is closed")
+            return
         queue: asyncio.Queue[Answer | None] = asyncio.Queue()
         tell = _teller(queue)
         call = self._start(timeout, lambda deadline: _resolve(self._flavour, asked, deadline, tell), tell)

@@ -112,6 +112,11 @@ class Runtime:
         except WasmtimeError:
             return None
 
+    @property
+    def running(self) -> int:
+        """How many guests are running just now."""
+        return self._running
+
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:
         """Epochs pass within this context."""
