@@ -437,6 +437,12 @@ class PluginGuestFailed(PluginError):
     code = "plugin-guest-failed"
 
 
+class PluginHttpRefused(PluginError):
+    """A WASM plugin asked for a URL, an address or a signature that its connection does not grant. Nothing was sent."""
+
+    code = "plugin-http-refused"
+
+
 class PluginBuildFailed(PluginError):
     """A tool that `injector plugin build` uses failed, or a dependency cannot be put into a single file."""
 

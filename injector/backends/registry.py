@@ -187,6 +187,7 @@ class Registry:
             candidate,
             configuration=GuestConfiguration(candidate.name, settings=settings),
             options=WasmOptions(self._options.wasm_cache, limits),
+            environment=self._environment,
             log=self._log,
         )
 

@@ -30,12 +30,17 @@ def define(linker: Linker, function: HostFunction, running: Callable[[], Instanc
             try:
                 return function.function(instance, *arguments)
             except BaseException as error:  # noqa: BLE001 - raised by `Instance` when the guest has ended
-                instance.pending = error
+                _keep(instance, error)
         return function.failed if function.result else None
 
     linker.define_func(
         function.module, function.name, FuncType([types[param]() for param in function.params], results), host
     )
+
+
+def _keep(instance: Instance, error: BaseException) -> None:
+    # A function of another module that was called may have been stopped at an epoch, which has left the reason.
+    instance.pending = instance.pending or error
 
 
 def ask_at_epochs(store: Store, running: Callable[[], Instance]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from injector.backends.contract import Limits
 from injector.backends.wasm.deadline import Deadline
-from injector.errors import CallTimeout, InjectorError, PluginAnswerInvalid, PluginError
+from injector.errors import CallTimeout, PluginAnswerInvalid, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -174,7 +174,11 @@ def _teller(queue: asyncio.Queue[Answer | None]) -> Callable[[Answer | None], No
 def _resolve(
     flavour: Flavour, references: Sequence[Reference], deadline: Deadline, tell: Callable[[Answer], None]
 ) -> None:
-    """Answers for all, with a new instance after each error. Raises InjectorError for those that are left."""
+    """
+    Answers for all, with a new instance where a guest stops before the end, as a reactor does after an error.
+
+    Raises InjectorError for those that are left.
+    """
     left = dict.fromkeys(references)
     while left:
         before = len(left)
@@ -184,7 +188,5 @@ def _resolve(
                     raise PluginAnswerInvalid(f"{guest.instance.name} answered {reference}, which was not asked")
                 del left[reference]
                 tell((reference, outcome))
-                if isinstance(outcome, InjectorError):
-                    break
         if len(left) == before:
             raise PluginAnswerInvalid(f"{guest.instance.name} did not answer for {next(iter(left))}")

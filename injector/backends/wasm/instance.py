@@ -10,7 +10,7 @@ Which instance is running is a fact of the thread, so that host functions hold n
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import Struct
 
@@ -19,7 +19,7 @@ from injector.backends.wasm.exports import exported_types
 from injector.errors import InjectorError, PluginAnswerInvalid, PluginError, PluginGuestFailed, PluginRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from injector.backends.wasm.host_function import HostFunction
     from injector.backends.wasm.runtime import Runtime
     from injector.telemetry.logs import Log
+
+_T = TypeVar("_T")
 
 _MASK: Final = 0xFFFFFFFF
 _SHOWN: Final = 300
@@ -195,6 +197,18 @@ class Instance:
         answer: int | None = self._guarded(lambda: self._invoke(function, arguments))
         return answer
 
+    def run(self, action: Callable[[], _T]) -> _T:
+        """
+        What *action* gives, which calls functions of other modules in this store. Raises what `call` raises.
+        """
+        answer: _T = self._guarded(action)
+        return answer
+
+    @property
+    def exports(self) -> Mapping[str, str]:
+        """The types of the module's exports as `exports.exported_types` has them."""
+        return self._program.exports
+
     def _invoke(self, function: Func, arguments: tuple[int, ...]) -> Any:
         return function(self.store, *arguments)
 
@@ -213,12 +227,11 @@ class Instance:
             _THREAD.instance = outer
         if self.pending is not None:
             self._spoilt = True
-            raise self.pending
+            raise self._cause(self.pending)
         return answer
 
     def _cause(self, error: BaseException) -> BaseException:
-        if self.pending is not None:
-            return self.pending
+        error = self.pending or error
         if isinstance(error, InjectorError):
             return error
         said = self.said()

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path  # noqa: TC003 - msgspec reads the fields' types
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from injector.backends.wasm.cache import CompiledModules
 from injector.backends.wasm.detection import FlavourKind, flavour_kind
+from injector.backends.wasm.extism import ExtismFlavour
 from injector.backends.wasm.host import WasmBackend
+from injector.backends.wasm.http_client import HttpClient
+from injector.backends.wasm.http_import import http_functions
 from injector.backends.wasm.instance import InstanceLimits
+from injector.backends.wasm.manifest import read_manifest
 from injector.backends.wasm.module_file import read_module
 from injector.backends.wasm.reactor import ReactorFlavour
 from injector.backends.wasm.runtime import Runtime
-from injector.errors import PluginRefused
+from injector.backends.wasm.terms import terms_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from injector.backends.discovery import Candidate
     from injector.backends.wasm.flavour import Flavour, GuestConfiguration
     from injector.telemetry.logs import Log
@@ -31,10 +39,16 @@ class WasmOptions(Struct, frozen=True):
 
 
 async def start_wasm(
-    candidate: Candidate, *, configuration: GuestConfiguration, options: WasmOptions, log: Log
+    candidate: Candidate,
+    *,
+    configuration: GuestConfiguration,
+    options: WasmOptions,
+    environment: Mapping[str, str] | None = None,
+    log: Log,
 ) -> WasmBackend:
     """
-    The backend for a module that discovery found, with one connection's settings.
+    The backend for a module that discovery found, with one connection's settings. Guests get nothing of *environment*;
+    the proxies of their HTTP are in it.
 
     Compiling takes seconds where no compiled module is kept; it goes on on its thread when this is cancelled.
 
@@ -44,24 +58,48 @@ async def start_wasm(
         WasmRuntimeMissing: wasmtime is not installed.
         InvalidConfiguration: it takes no settings, and there are some.
     """
-    return await asyncio.to_thread(_started, candidate, configuration, options, log)
+    return await asyncio.to_thread(_started, candidate, configuration, options, environment or {}, log)
 
 
-def _started(candidate: Candidate, configuration: GuestConfiguration, options: WasmOptions, log: Log) -> WasmBackend:
+def _started(
+    candidate: Candidate,
+    configuration: GuestConfiguration,
+    options: WasmOptions,
+    environment: Mapping[str, str],
+    log: Log,
+) -> WasmBackend:
     name = str(candidate)
     wasm = read_module(candidate)
     runtime = Runtime.shared()
     module = CompiledModules(runtime, options.cache, log).get(wasm, name)
+    terms = terms_of(configuration.settings, connection=configuration.key)
+    for secret in terms.secrets:
+        log.redactor.add(secret)
+    configuration = msgspec.structs.replace(configuration, settings=terms.settings)
+    client = HttpClient(terms.policy, terms.signers, environment=environment, log=log, identity=configuration.key)
     flavour: Flavour
     match flavour_kind(module, name):
         case FlavourKind.REACTOR:
             flavour = ReactorFlavour(
-                runtime, module, name=name, configuration=configuration, limits=options.limits, log=log
+                runtime,
+                module,
+                name=name,
+                configuration=configuration,
+                limits=options.limits,
+                log=log,
+                functions=http_functions(client),
             )
         case FlavourKind.EXTISM:
-            raise PluginRefused(
-                f"{name} is refused: it is an Extism plugin, and this version of injector has no host for those",
-                hint="build it as a reactor plugin",
+            manifest = read_manifest(candidate, hashlib.sha256(wasm).hexdigest())
+            flavour = ExtismFlavour(
+                runtime,
+                module,
+                name=name,
+                configuration=configuration,
+                manifest=manifest,
+                limits=options.limits,
+                client=client.narrowed_by(manifest),
+                log=log,
             )
     return WasmBackend(name, flavour)
 
