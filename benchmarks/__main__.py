@@ -5,7 +5,18 @@ from __future__ import annotations
 import runpy
 import sys
 
-ALL = ("scanner", "startup", "render", "goplugin", "parameters", "integrity", "plugin_file", "watching", "sidecar")
+ALL = (
+    "scanner",
+    "startup",
+    "render",
+    "goplugin",
+    "parameters",
+    "integrity",
+    "plugin_file",
+    "watching",
+    "sidecar",
+    "wasm",
+)
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ALL

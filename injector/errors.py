@@ -323,6 +323,12 @@ class KeyAmbiguous(MissingError):
     code = "key-ambiguous"
 
 
+class ValueEmpty(MissingError):
+    """A WASM plugin gave no bytes and no error; a panic in it looks the same, so that this is no value."""
+
+    code = "value-empty"
+
+
 class NotStructured(MissingError):
     """A key was asked of a value that is not JSON (or what else its backend says that it is)."""
 
@@ -470,6 +476,24 @@ class PluginAnswerInvalid(PluginError):
     """The plugin answered with something that is no value: too large, or not what the protocol says."""
 
     code = "plugin-answer-invalid"
+
+
+class WasmRuntimeMissing(PluginError):
+    """A plugin is a WASM module, and the package that runs such modules is not installed."""
+
+    code = "wasm-runtime-missing"
+
+
+class PluginGuestFailed(PluginError):
+    """A WASM plugin's code ended without an answer: a trap, an exit, no memory or stack left."""
+
+    code = "plugin-guest-failed"
+
+
+class PluginHttpRefused(PluginError):
+    """A WASM plugin asked for a URL, an address or a signature that its connection does not grant. Nothing was sent."""
+
+    code = "plugin-http-refused"
 
 
 class PluginBuildFailed(PluginError):

@@ -11,7 +11,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 # Fixtures of integration and contract tests; it is found by `pythonpath` in pyproject.toml.
-pytest_plugins = ["fixtures_processes"]
+pytest_plugins = ["fixtures_processes", "fixtures_http"]
 
 
 @pytest.fixture(scope="session")

@@ -322,3 +322,82 @@ async def start_backend(one_loop: None, socket_base: Path) -> Any:
     for backend in backends:
         await backend.close()
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.fixture
+async def start_module(tmp_path: Path) -> Any:
+    """
+    `await start_module("demo", wasm, settings={...})`: the backend of a WASM plugin, closed at the end of the test.
+
+    *wasm* is its bytes or a path to them; `log`, `cache` (a directory or None) and `pin` may be given, and limits of
+    instances.
+    """
+    from msgspec.structs import replace
+
+    from injector.backends.discovery import SearchPath, SearchPlace, find
+    from injector.backends.executables import this_platform
+    from injector.backends.wasm.flavour import AMBIENT, GuestConfiguration
+    from injector.backends.wasm.host import WasmBackend
+    from injector.backends.wasm.instance import InstanceLimits
+    from injector.backends.wasm.start import WasmOptions, start_wasm
+    from injector.telemetry.logs import Level, Log
+
+    backends: list[WasmBackend] = []
+
+    async def start(
+        name: str,
+        wasm: bytes | Path,
+        *,
+        settings: Any = None,
+        connection: str = AMBIENT,
+        log: Log | None = None,
+        cache: Path | None = None,
+        pin: Any = None,
+        **limits: int,
+    ) -> WasmBackend:
+        folder = tmp_path / "modules" / name
+        folder.mkdir(parents=True, mode=0o755, exist_ok=True)
+        (folder / f"{name}.wasm").write_bytes(wasm if isinstance(wasm, bytes) else wasm.read_bytes())
+        search = SearchPath((SearchPlace(tmp_path / "modules", "plugin path"),), this_platform())
+        backend = await start_wasm(
+            replace(find(search, name.upper()), pin=pin),
+            configuration=GuestConfiguration(name, connection, settings or {}),
+            options=WasmOptions(cache, InstanceLimits(**limits)),
+            log=log or Log(Level.OFF),
+        )
+        backends.append(backend)
+        return backend
+
+    yield start
+    for backend in backends:
+        await backend.close()
+
+
+@pytest.fixture(scope="session")
+def build_wasm(go_toolchain: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`build_wasm(module, package=".")`: the WASM reactor of a Go package, built once for all workers of a run."""
+    import fcntl
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wasm-modules"
+    shared.mkdir(exist_ok=True)
+
+    def build(module: Path, package: str = ".") -> Path:
+        target = shared / f"{module.name}-{Path(package).name}.wasm"
+        with (shared / f"{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not target.exists():
+                command = [go_toolchain, "build", "-buildmode=c-shared", "-o", str(target), package]
+                subprocess.run(command, cwd=module, check=True, env=os.environ | {"GOOS": "wasip1", "GOARCH": "wasm"})
+        return target
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def wasm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of compiled modules, which one run of the tests shares: compiling a Go plugin takes seconds."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wasm-cache"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    return shared

@@ -44,6 +44,15 @@ def verification(settings: Settings) -> Verification:
     return Verification.from_settings(settings.plugins.verify, settings.plugins.lock_file, Path.cwd())
 
 
+def wasm_cache(settings: Settings, environment: Mapping[str, str]) -> Path | None:
+    """Where compiled WASM plugins are kept; None when neither the settings nor the environment says where."""
+    if settings.plugins.wasm_cache is not None:
+        return Path.cwd() / settings.plugins.wasm_cache
+    if environment.get("XDG_CACHE_HOME", "").startswith("/"):
+        return Path(environment["XDG_CACHE_HOME"], "injector", "wasm")
+    return Path(environment["HOME"], ".cache", "injector", "wasm") if environment.get("HOME") else None
+
+
 def registry(
     settings: Settings,
     environment: Mapping[str, str],
@@ -81,6 +90,8 @@ def registry(
         verification=verification(settings),
         attachments=attachments(environment),
         recorded=recorded,
+        wasm_cache=wasm_cache(settings, environment),
+        wasm_memory=plugins.wasm_memory,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 

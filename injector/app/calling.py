@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from injector.app.build import cancelled_by_sigterm, registry
-from injector.errors import InjectorError, PluginAnswerInvalid
+from injector.errors import InjectorError, PluginAnswerInvalid, PluginError
 from injector.process.hardening import watch_loop
 from injector.telemetry.redaction import scrub
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from injector.plan.planner import Account
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
+
+
+@runtime_checkable
+class HasExports(Protocol):
+    """A backend whose plugin has functions beside that for values: a WASM module."""
+
+    async def call(self, export: str, data: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  # the host's
+        """What the function gives for the input. Raises InjectorError."""
+        ...
 
 
 async def call_plugin(
@@ -53,8 +62,6 @@ async def largest_batches(
 
     An account whose backend does not start is left out, and the log says why.
     """
-    import asyncio  # late: start-up
-
     sizes: dict[Account, int] = {}
 
     async def ask(account: Account) -> None:
@@ -72,3 +79,37 @@ async def largest_batches(
         finally:
             await backends.close()
     return sizes
+
+
+async def call_export(
+    prefix: str,
+    export: str,
+    data: bytes,
+    settings: Settings,
+    *,
+    connection: str | None,
+    environment: Mapping[str, str],
+    log: Log,
+) -> tuple[bytes, str]:
+    """
+    What the exported function *export* of a WASM plugin gives for the input *data*, and the backend's name.
+
+    The plugin has a fresh instance, configured by *connection*, as for a value. Raises InjectorError, and
+    asyncio.CancelledError after SIGTERM, with everything cleaned up.
+    """
+    watch_loop(asyncio.get_running_loop(), log.error)
+    backends = registry(settings, environment, log)
+    with cancelled_by_sigterm():
+        try:
+            backend = await backends.open(prefix, connection)
+            if not isinstance(backend, HasExports):
+                raise PluginError(
+                    f"{backend.name} is no WASM module: it answers for tokens, and has no other functions",
+                    hint="leave --input away to ask it for the value of a token",
+                )
+            return await backend.call(export, data, timeout=settings.plugins.call_timeout), backend.name
+        except InjectorError as error:
+            scrub(error, log.redactor)
+            raise
+        finally:
+            await backends.close()

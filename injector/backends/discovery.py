@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from injector.backends.lockfile import LockEntry
 
 ENTRY_POINT_GROUP = "injector.plugins"
+WASM_MAGIC = b"\0asm"
+"""What every WASM module begins with."""
+
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -202,10 +205,7 @@ def _in_place(place: SearchPlace, prefix: str, platform: Platform) -> Iterator[C
         yield Candidate(prefix, Kind.GOPLUGIN, str(program), (str(program),), str(place), refusal)
     module = place.directory / name / f"{name}.wasm"
     if _is_there(module):
-        refusal = PluginRefused(
-            f"plugin {name} ({module}) is a WASM module, and this version of injector has no WASM host",
-            hint=f"install the program {program.name} beside it",
-        )
+        refusal = _module_refusal(name, module)
         yield Candidate(prefix, Kind.WASM, str(module), (), str(place), refusal)
 
 
@@ -224,6 +224,17 @@ def _program_refusal(name: str, path: Path, platform: Platform) -> PluginRefused
     try:
         with ProgramFile.open(path) as program:
             reason, hint = program.reason_against(platform)
+    except OSError as error:
+        return unreadable(name, path, error)
+    return refused(name, path, reason, hint) if reason else None
+
+
+def _module_refusal(name: str, path: Path) -> PluginRefused | None:
+    try:
+        with ProgramFile.open(path) as module:
+            reason, hint = module.reason_against(None)
+            if not reason and not module.header().startswith(WASM_MAGIC):
+                reason, hint = "is no WASM module", "build it with GOOS=wasip1 GOARCH=wasm, or install the right file"
     except OSError as error:
         return unreadable(name, path, error)
     return refused(name, path, reason, hint) if reason else None
@@ -257,5 +268,5 @@ def _not_found(search: SearchPath, prefix: str) -> PluginNotFound:
     places = ", ".join(str(place) for place in search.places) or "no directory"
     return PluginNotFound(
         f"plugin {name} is not installed: no file {file} on the plugin path, and no installed package brings it",
-        hint=f"looked for {file} in: {places}; then in the installed packages",
+        hint=f"looked for {file} and {name}/{name}.wasm in: {places}; then in the installed packages",
     )

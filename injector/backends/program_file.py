@@ -116,6 +116,12 @@ class ProgramFile:
         """Its size in bytes now."""
         return os.fstat(self._descriptor).st_size
 
+    def read(self) -> bytes:
+        """All of its bytes. Raises OSError when the file may not be read."""
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            file.seek(0)
+            return file.read()
+
     def sha256(self) -> str:
         """The SHA-256 of its bytes in hexadecimal. Raises OSError when the file may not be read."""
         from hashlib import sha256  # late: only with a lock file

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from injector.backends import discovery
+from injector.backends.discovery import Kind
 from injector.backends.verification import Verification
 from injector.errors import InvalidReference
 from injector.model.policy import AutoMtls
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from injector.backends.goplugin.supervision import PluginStatus
     from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
+    from injector.backends.wasm.host import WasmBackend
     from injector.telemetry.logs import Log
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
@@ -45,7 +47,8 @@ class HostOptions(Struct, frozen=True):
     `auto_mtls_for` what goes before `auto_mtls` for a plugin, likewise. A plugin that
     crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`
     seconds whether it is well (None: never); the defaults are for a single run. The others are how plugins are
-    reached, see `settings.schema.PluginSettings`.
+    reached, see `settings.schema.PluginSettings`. WASM plugins get `wasm_memory` bytes each; compiled ones are kept in
+    `wasm_cache`, a directory, or not at all when it is None.
     """
 
     start_timeout: float = 30.0
@@ -65,6 +68,8 @@ class HostOptions(Struct, frozen=True):
     verification: Verification = Verification()
     recorded: Recorded | None = None
     attachments: Mapping[str, Attachment] = {}
+    wasm_cache: Path | None = None
+    wasm_memory: int = 64 * 1024 * 1024
 
 
 class Registry:
@@ -157,6 +162,8 @@ class Registry:
         else:
             candidate = discovery.find(self._search, prefix)
             candidate = self._options.verification.admit(candidate, self._search.platform)
+            if candidate.kind is Kind.WASM:
+                return await self._module(candidate)
             name, start = str(candidate), partial(self._instance, candidate)
         plugin = SupervisedPlugin(name, start, policy=policy, log=self._log)
         try:
@@ -179,6 +186,21 @@ class Registry:
             max_value_bytes=self._options.max_value_size,
             wiring=self._wiring(candidate.name),
             configuration=self._options.configuration.get(candidate.name),
+        )
+
+    async def _module(self, candidate: Candidate) -> WasmBackend:
+        from injector.backends.wasm.flavour import GuestConfiguration  # late: start-up
+        from injector.backends.wasm.instance import InstanceLimits
+        from injector.backends.wasm.start import WasmOptions, start_wasm
+
+        limits = InstanceLimits(memory=self._options.wasm_memory, answer=self._options.max_value_size)
+        settings = self._options.configuration.get(candidate.name, {})
+        return await start_wasm(
+            candidate,
+            configuration=GuestConfiguration(candidate.name, settings=settings),
+            options=WasmOptions(self._options.wasm_cache, limits),
+            environment=self._environment,
+            log=self._log,
         )
 
     async def _reattached(self, prefix: str, attachment: Attachment) -> GoPluginBackend:

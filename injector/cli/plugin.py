@@ -15,6 +15,10 @@ COMMANDS = {
     "verify": ("injector.cli.plugin_verify", "Compare the plugin files with the lock file."),
     "install": ("injector.cli.plugin_install", "Install one plugin file from a path or an https:// URL."),
     "call": ("injector.cli.plugin_call", "Ask one plugin for one value, and print it."),
+    "precompile": (
+        "injector.cli.plugin_precompile",
+        "Compile WASM plugins ahead of time: those named, or all that are found.",
+    ),
     "new": ("injector.cli.plugin_new", "Write a new plugin's project, which passes its tests at once."),
     "build": ("injector.cli.plugin_build", "Make one executable file of a plugin in Python."),
 }
@@ -22,4 +26,4 @@ COMMANDS = {
 
 @click.command(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
-    """See, pin, check, install, write, build and call plugins."""
+    """See, pin, check, install, compile, write, build and call plugins."""

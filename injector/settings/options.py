@@ -89,6 +89,8 @@ OPTIONS = (
     _option("plugins.max_port", kinds.PORT, "plugin_port_max"),
     _option("plugins.socket_group", kinds.ACCOUNT, "plugin_socket_group"),
     _option("plugins.socket_directory", kinds.PATH, "plugin_socket_directory"),
+    _option("plugins.wasm_cache", kinds.PATH, "plugin_wasm_cache"),
+    _option("plugins.wasm_memory", kinds.SIZE, "plugin_wasm_memory"),
     _option("plugins.lock_file", kinds.PATH, "plugin_lock_file"),
     _option("plugins.verify", kinds.VERIFY, "plugin_verify"),
 )

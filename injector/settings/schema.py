@@ -46,6 +46,8 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `auto_mtls` and `multiplex` are asked of every plugin; `auto_mtls_for` has other modes for some, by their names in
     lower case, and is written in the file only. Plugins on TCP listen between `min_port` and `max_port`; sockets lie
     below `socket_directory` (TMPDIR when None) and belong to `socket_group` (a name or a number) when it is set.
+    A WASM plugin has `wasm_memory` bytes for each of its instances, and is kept in its compiled form in the directory
+    `wasm_cache`, by default one of the user's cache.
     `lock_file` is the one to hold plugins to, when it was named or lies beside the settings file; `verify` says whether
     they are.
     """
@@ -63,6 +65,8 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     socket_group: str = ""
     socket_directory: Path | None = None
     configuration: Mapping[str, Mapping[str, Any]] = {}
+    wasm_cache: Path | None = None
+    wasm_memory: int = 64 * 1024 * 1024
     lock_file: Path | None = None
     verify: Verify = Verify.LOCKED
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from wasm_modules import lookup
 
 from injector.backends.builtin.environment import EnvironmentBackend
 from injector.backends.builtin.file import FileBackend
@@ -34,12 +35,20 @@ serve(Demo())
 """
 
 
-KINDS = ["ENV", "FILE", "go plugin, protocol 1", "python plugin, protocol 1", "python plugin, protocol 2"]
+KINDS = [
+    *("ENV", "FILE", "go plugin, protocol 1", "python plugin, protocol 1", "python plugin, protocol 2"),
+    "WASM plugin, reactor",
+]
 
 
 @pytest.fixture(params=KINDS)
 async def backend(
-    request: pytest.FixtureRequest, tmp_path: Path, install: Any, start_backend: Any, demostore: Path
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    install: Any,
+    start_backend: Any,
+    demostore: Path,
+    start_module: Any,
 ) -> Backend:
     """The backend under test, knowing exactly KNOWN."""
     kind = request.param
@@ -49,6 +58,8 @@ async def backend(
         for name, text in KNOWN.items():
             (tmp_path / name).write_text(text)
         return FileBackend(root=tmp_path, max_value_bytes=1 << 20)
+    if kind == "WASM plugin, reactor":
+        return await start_module("demo", lookup(KNOWN))
     if kind.startswith("go"):
         values = tmp_path / "values.json"
         values.write_text(json.dumps(KNOWN))

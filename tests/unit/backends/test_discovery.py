@@ -138,7 +138,7 @@ def test_the_listing_tells_every_candidate_and_who_loses_to_whom(search: SearchP
     ]
     assert listed == [
         ("DEMO", Kind.GOPLUGIN, False, False),
-        ("DEMO", Kind.WASM, True, True),
+        ("DEMO", Kind.WASM, True, False),
         ("DEMO", Kind.GOPLUGIN, True, False),
         ("MAC", Kind.GOPLUGIN, False, True),
         ("OTHER", Kind.GOPLUGIN, False, True),
@@ -228,9 +228,31 @@ def test_a_folder_that_may_not_be_entered_is_refused(search: SearchPath) -> None
         folder.chmod(0o755)
 
 
-def test_a_wasm_module_is_refused_for_now(search: SearchPath) -> None:
-    _put(search.places[0], "demo", "demo.wasm", b"\0asm")
-    assert "no WASM host" in _refusal(search).message
+def test_a_wasm_module_needs_no_permission_to_be_executed(search: SearchPath) -> None:
+    path = _put(search.places[0], "demo", "demo.wasm", b"\0asm\1\0\0\0", mode=0o644)
+    found = find(search, "DEMO")
+    assert (found.kind, found.location, found.argv) == (Kind.WASM, str(path), ())
+
+
+def test_a_program_goes_before_a_wasm_module_beside_it(search: SearchPath) -> None:
+    _put(search.places[0], "demo", "demo.wasm", b"\0asm\1\0\0\0", mode=0o644)
+    _put(search.places[0], "demo")
+    assert find(search, "DEMO").kind is Kind.GOPLUGIN
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        (b"\x7fELF", 0o644, "is no WASM module"),
+        (b"", 0o644, "is no WASM module"),
+        (b"\0asm\1\0\0\0", 0o666, "may be written by others"),
+    ],
+)
+def test_a_file_that_is_no_usable_wasm_module_is_refused(
+    content: bytes, mode: int, reason: str, search: SearchPath
+) -> None:
+    _put(search.places[0], "demo", "demo.wasm", content, mode=mode)
+    assert reason in _refusal(search).message
 
 
 def test_a_folder_with_files_for_other_platforms_only_says_so(search: SearchPath) -> None:

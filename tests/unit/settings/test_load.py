@@ -162,6 +162,8 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "plugin_port_max": "30000",
         "plugin_socket_group": "secrets",
         "plugin_socket_directory": "/d",
+        "plugin_wasm_cache": "/d/wasm",
+        "plugin_wasm_memory": "32Mi",
         "plugin_lock_file": "/d/lock",
         "plugin_verify": "required",
     }
