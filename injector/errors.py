@@ -153,6 +153,24 @@ class PluginLockInvalid(SettingsError):
     code = "plugin-lock-invalid"
 
 
+class FixturesInvalid(SettingsError):
+    """A file of values that stand in for stores (`--values`) cannot be used."""
+
+    code = "fixtures-invalid"
+
+
+class KeyFileInvalid(SettingsError):
+    """A file that should hold a key does not, or others may read it."""
+
+    code = "key-file-invalid"
+
+
+class SealBroken(SettingsError):
+    """Something that was sealed does not open."""
+
+    code = "seal-broken"
+
+
 class InputError(InjectorError):
     """A template cannot be read."""
 
@@ -224,6 +242,12 @@ class TokenNotText(TemplateError):
     """A token holds bytes that are not UTF-8."""
 
     code = "token-not-utf8"
+
+
+class UnknownPrefix(TemplateError):
+    """A word before a separator is nearly a prefix, and so is copied as it stands. Told as a warning."""
+
+    code = "token-prefix-unknown"
 
 
 class VariableUnset(TemplateError):

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from injector.app.rendering import RenderReport, RenderRequest
+    from injector.backends.builtin.recorded import Recorded
+    from injector.backends.contract import Outcome
     from injector.backends.goplugin.reattach import Attachment
+    from injector.model.references import Reference
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
 
@@ -35,12 +38,19 @@ def verification(settings: Settings) -> Verification:
     return Verification.from_settings(settings.plugins.verify, settings.plugins.lock_file, Path.cwd())
 
 
-def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, lasting: bool = False) -> Registry:
+def registry(
+    settings: Settings,
+    environment: Mapping[str, str],
+    log: Log,
+    *,
+    lasting: bool = False,
+    recorded: Recorded | None = None,
+) -> Registry:
     """
     A registry for one run; whoever asks for it closes it.
 
     With *lasting* it is for a process that renders again and again: plugins are restarted however often they crash,
-    and are asked now and then whether they are well.
+    and are asked now and then whether they are well. With *recorded* values come from there, and no plugin is started.
 
     Raises SettingsError for a variable INJECTOR_PLUGIN_REATTACH that is of no use.
     """
@@ -64,6 +74,7 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         health_interval=plugins.health_interval if lasting else unless_lasting.health_interval,
         verification=verification(settings),
         attachments=_attachments(environment),
+        recorded=recorded,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 
@@ -84,18 +95,30 @@ async def render_once(
     environment: Mapping[str, str],
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    recorded: Recorded | None = None,
+    on_values: Callable[[Mapping[Reference, Outcome]], None] | None = None,
 ) -> RenderReport:
     """
     One pass with backends that live as long as it. SIGTERM ends the pass and the plugins, and is then obeyed.
+
+    With *recorded* values come from there. *on_values* is given what the stores answered, before anything is written.
 
     Raises what `render` raises; asyncio.CancelledError after SIGTERM.
     """
     from injector.app.rendering import render  # late: `plugin list` renders nothing
 
-    backends = registry(settings, environment, log)
+    backends = registry(settings, environment, log, recorded=recorded)
     with cancelled_by_sigterm():
         try:
-            return await render(request, settings, backends, environment=environment, log=log, progress=progress)
+            return await render(
+                request,
+                settings,
+                backends,
+                environment=environment,
+                log=log,
+                progress=progress,
+                on_values=on_values,
+            )
         finally:
             await backends.close()
             log.redactor.clear()

@@ -26,8 +26,9 @@ from injector.template.scanner import scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from injector.backends.contract import Backend
+    from injector.backends.contract import Backend, Outcome
     from injector.backends.registry import Registry
+    from injector.model.references import Reference
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
     from injector.plan.planner import Account
@@ -77,9 +78,10 @@ async def render(
     environment: Mapping[str, str],
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    on_values: Callable[[Mapping[Reference, Outcome]], None] | None = None,
 ) -> RenderReport:
     """
-    One pass over the templates of *request*.
+    One pass over the templates of *request*. *on_values* is given what the stores answered, before files are written.
 
     Raises RunFailed with everything that is wrong with templates, values or outputs. In that case no output was
     touched, or the error of the output says which ones were.
@@ -100,6 +102,8 @@ async def render(
         deadline=settings.timeout, call_timeout=settings.plugins.call_timeout, concurrency=settings.concurrency
     )
     values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress)
+    if on_values is not None:
+        on_values(values)
     return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan))
 
 

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
+    "check": ("injector.cli.check", "Check templates, settings and plugins without asking any store."),
+    "explain": ("injector.cli.explain", "Tell for each token what it stands for."),
+    "plan": ("injector.cli.plan", "Tell how many calls a render makes, what they cost, and when stores refuse them."),
+    "iam-policy": ("injector.cli.iam_policy", "Print the least access policy for a set of templates."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
+    "schema": ("injector.cli.schema", "Print the JSON Schema of a settings file."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
 }
