@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from injector.backends.builtin.recorded import Recorded
     from injector.backends.contract import Outcome
     from injector.backends.goplugin.reattach import Attachment
+    from injector.connections.connection import ConnectionSource
     from injector.model.references import Reference
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
@@ -75,8 +76,20 @@ def registry(
         verification=verification(settings),
         attachments=_attachments(environment),
         recorded=recorded,
+        connections=connection_source(settings, environment) if recorded is None else None,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
+
+
+def connection_source(settings: Settings, environment: Mapping[str, str]) -> ConnectionSource:
+    """Where connections come from. Nothing is opened yet."""
+    if settings.connections.directory is not None:
+        from injector.connections.mounted import MountedConnections  # late: in a cluster only
+
+        return MountedConnections(settings.connections.directory)
+    from injector.app.connecting import UserStore  # late: start-up
+
+    return UserStore(settings.connections, environment)
 
 
 def _attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.app import sources
+from injector.app.connecting import with_default_connections
 from injector.errors import InjectorError, RunFailed, UsageError
 from injector.output import publisher
 from injector.plan.planner import make_plan
@@ -131,7 +132,7 @@ def scan_all(
         problems.extend(template.problems)
     if problems:
         raise RunFailed(problems)
-    return templates
+    return with_default_connections(templates, settings, registry)
 
 
 def _with_grammars(read: Sequence[Source], settings: Settings, registry: Registry) -> Sequence[tuple[Source, Grammar]]:

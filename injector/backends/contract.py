@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -58,4 +58,17 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Gives everything back: processes, sockets, files. May be called more than once. Never raises."""
+        ...
+
+
+@runtime_checkable
+class TakesConnections(Protocol):
+    """A backend that can be given a connection without being asked for a value: to find out whether it takes it."""
+
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        """
+        Configures it with the connection of this name, as its next call would. *timeout* is in seconds.
+
+        Raises ResolutionError when it refuses the connection, another InjectorError when it fails.
+        """
         ...

@@ -15,11 +15,12 @@ from msgspec import Struct
 
 from injector.backends import discovery
 from injector.backends.verification import Verification
+from injector.connections.connection import unknown
 from injector.errors import ConnectionUnknown, InvalidReference
 from injector.model.policy import AutoMtls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from injector.backends.builtin.recorded import Recorded
@@ -144,6 +145,23 @@ class Registry:
                 hint=f"for {prefix} there {'are' if others else 'is none'} {', '.join(others)}".rstrip(),
             )
         return found
+
+    def connection_prefixes(self, names: Collection[str]) -> dict[str, str]:
+        """
+        For which prefix each of the connections *names* is. Values that were recorded need no connections: those that
+        they do not know are left out.
+
+        Raises ConnectionUnknown, and what else their source raises. Blocks for as long as that takes.
+        """
+        recorded, source = self._options.recorded, self._options.connections
+        if recorded is not None:
+            known = {reference.connection: reference.prefix for reference in recorded.outcomes}
+            return {name: known[name] for name in names if name in known}
+        prefixes = {} if source is None else {each.name: each.prefix for each in source.summaries()}
+        for name in names:
+            if name not in prefixes:
+                raise unknown(name, prefixes)
+        return {name: prefixes[name] for name in names}
 
     def plugins(self) -> tuple[PluginStatus, ...]:
         """How each plugin that was asked for and came up fares: for a status page, or metrics."""

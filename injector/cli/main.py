@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": ("injector.cli.plan", "Tell how many calls a render makes, what they cost, and when stores refuse them."),
     "iam-policy": ("injector.cli.iam_policy", "Print the least access policy for a set of templates."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
+    "connection": ("injector.cli.connection", "Keep credentials and settings of backends under names, encrypted."),
     "schema": ("injector.cli.schema", "Print the JSON Schema of a settings file."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),

@@ -26,6 +26,7 @@ Examples:
 @click.argument("name")
 @click.argument("token")
 @click.option("--metadata", metavar="TEXT", default="", help="What stands between the brackets of a token.")
+@click.option("--connection", metavar="NAME", help="The connection to use.", shell_complete=options.complete_connection)
 @click.option("--config", metavar="FILE", type=click.Path(), help="Settings file (YAML). [INJECTOR_CONFIG]")
 @click.option(
     "--plugin-path", multiple=True, metavar="DIR", help="Search DIR, and nothing else but the installed plugins."
@@ -36,6 +37,7 @@ def command(
     name: str,
     token: str,
     metadata: str,
+    connection: str | None,
     output_format: str,
     quiet: bool,  # noqa: FBT001  # click's way of a flag
     verbose: int,
@@ -55,7 +57,7 @@ def command(
     from injector.app.calling import call_plugin  # late: start-up
     from injector.model.references import Reference
 
-    reference = Reference(name.upper(), token, metadata)
+    reference = Reference(name.upper(), token, metadata, connection)
     try:
         value, backend = asyncio.run(call_plugin(reference, settings, environment=os.environ, log=log))
     except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now

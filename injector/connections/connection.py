@@ -92,17 +92,23 @@ def check_prefix(prefix: str) -> str:
     return prefix.upper()
 
 
-def check_fields(settings: Iterable[str], secrets: Iterable[str]) -> None:
-    """Raises ConnectionInvalid for a field that has no proper name, or is a setting and a secret."""
-    secret_names = set(secrets)
-    for field in (*settings, *secret_names):
+def check_fields(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> None:
+    """Raises ConnectionInvalid for a field with no proper name, one that is a setting and a secret, or no text."""
+    for field in (*settings, *secrets):
         if not _FIELD.fullmatch(field):
             raise ConnectionInvalid(
                 "a field of the connection has no proper name",
                 hint="fields are letters, digits, '_', '-' and '.', and begin with a letter, such as accessKeyId",
             )
-    if both := sorted(secret_names & set(settings)):
-        raise ConnectionInvalid(f"{both[0]} is both a setting and a secret", hint="give it once")
+        if field in settings and field in secrets:
+            raise ConnectionInvalid(f"{field} is both a setting and a secret", hint="give it once")
+    for field, secret in secrets.items():
+        try:
+            secret.reveal().decode()
+        except UnicodeDecodeError:
+            raise ConnectionInvalid(
+                f"the secret {field} is not text in UTF-8", hint="encode it, as base64 say"
+            ) from None
 
 
 def unknown(name: str, known: Iterable[str]) -> ConnectionUnknown:

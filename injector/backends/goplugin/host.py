@@ -143,6 +143,10 @@ class GoPluginBackend:
             return self._protocol2.resolve(references, within=timeout)
         return self._answers(references, deadline)
 
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109  # part of the contract
+        """See contract.TakesConnections."""
+        await self._connections.ensure(connection, deadline=asyncio.get_running_loop().time() + timeout)
+
     def watch(self, references: Sequence[Reference]) -> AsyncIterator[Reference]:
         """
         Each of *references* (of one connection) whose value may have changed, for as long as it is iterated.

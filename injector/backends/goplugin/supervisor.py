@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from injector.backends.contract import Backend, Limits
+from injector.backends.contract import Backend, Limits, TakesConnections
 from injector.errors import (
     CallTimeout,
     InjectorError,
+    InvalidConfiguration,
     PluginCrashed,
     PluginError,
     PluginKeepsCrashing,
@@ -202,6 +203,17 @@ class SupervisedPlugin:
         Nothing is asked twice: what a lost instance leaves open is answered PluginCrashed, which may be asked again.
         """
         return self._answers(references, asyncio.get_running_loop().time() + timeout)
+
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109  # part of the contract
+        """See contract.TakesConnections. A restart counts into *timeout*."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        instance = await self._up(deadline)
+        if not isinstance(instance, TakesConnections):
+            raise InvalidConfiguration(f"{self._name} takes no connections", hint="use it without connection=")
+        try:
+            await instance.connect(connection, timeout=deadline - asyncio.get_running_loop().time())
+        except PluginCrashed as error:
+            raise self._crashed(instance, error) from None
 
     async def close(self) -> None:
         """Ends the instance, a start under way and the health checks. May be called more than once. Never raises."""
