@@ -135,6 +135,12 @@ class UnknownSetting(SettingsError):
     code = "settings-unknown-key"
 
 
+class AccountUnknown(SettingsError):
+    """`owner` or `group` names nobody."""
+
+    code = "account-unknown"
+
+
 class PluginPathNotFound(SettingsError):
     """A plugin path that was asked for by name does not exist."""
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from injector.app import sources
 from injector.app.connecting import with_default_connections
+from injector.app.outputs import Output, publish_outputs
 from injector.errors import InjectorError, RunFailed, UsageError
-from injector.output import publisher
 from injector.plan.planner import make_plan
 from injector.render.renderer import Renderer
 from injector.template.envsubst import substitute
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
     from injector.plan.planner import Account
-    from injector.settings.schema import Settings
+    from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
 
 
@@ -159,7 +159,7 @@ def _finish(
     """Renders all templates, and publishes them if every one of them is whole."""
     problems: list[InjectorError] = []
     forgiven: list[InjectorError] = []
-    results: list[tuple[RenderedFile, int]] = []
+    results: list[tuple[RenderedFile, FileSettings]] = []
     for file, template in zip(files, templates, strict=True):
         own = settings.for_file(file.name)
         rendered = renderer.render(template, own.missing)
@@ -167,7 +167,7 @@ def _finish(
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
         result = RenderedFile(file.name, target, sum(1 for _ in template.tokens()), rendered.data)
-        results.append((result, own.mode))
+        results.append((result, own))
     if problems:
         raise RunFailed(problems)
     written = _publish(request, files, results) if results and results[0][0].target is not None else None
@@ -180,12 +180,12 @@ def _finish(
 
 
 def _publish(
-    request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, int]]
+    request: RenderRequest, files: Sequence[sources.TemplateFile], results: Sequence[tuple[RenderedFile, FileSettings]]
 ) -> tuple[RenderedFile, ...]:
-    requests = []
-    for file, (result, mode) in zip(files, results, strict=True):
+    outputs = []
+    for file, (result, own) in zip(files, results, strict=True):
         target = Path(file.output) if request.output_dir is not None else result.target
         assert target is not None
-        requests.append(publisher.PublishRequest(target, result.data.reveal(), mode=mode, root=request.output_dir))
-    published = publisher.publish(requests)
+        outputs.append(Output(target, result.data, own))
+    published = publish_outputs(outputs, request.output_dir)
     return tuple(replace(result, changed=done.changed) for (result, _), done in zip(results, published, strict=True))

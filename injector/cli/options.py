@@ -125,6 +125,15 @@ def settings_options(function: F) -> F:
             click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
             click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
             click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
+            click.option("--owner", metavar="USER", help="Of written files, by name or number. [the process's]"),
+            click.option("--group", metavar="GROUP", help="Of written files, by name or number. [the process's]"),
+            click.option(
+                "--write",
+                type=click.Choice(["rename", "in-place", "set"]),
+                default=None,
+                help="Replace files, overwrite them (each a mount of its own), or switch all of --output-dir at once. "
+                "[rename]",
+            ),
         ]
     ):
         function = decorate(function)

@@ -39,10 +39,12 @@ class Directories:
     """
     Opens directories, makes the missing ones below a root, and closes them all at its end.
 
-    When the call ends with an error, the directories that it made and that are still empty go away again.
+    When the call ends with an error, the directories that it made and that are still empty go away again. With
+    *make* false none are made: a missing one is an error (ENOENT).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, make: bool = True) -> None:
+        self._make = make
         self._open: dict[tuple[int, str], Directory] = {}
         self._made: list[tuple[int | None, str]] = []
         self.grown: dict[tuple[int, int], Directory] = {}  # got a new subdirectory: to be synced
@@ -58,7 +60,8 @@ class Directories:
                 with contextlib.suppress(OSError):  # not empty any more, or the error under way is that of the disk
                     os.rmdir(name, dir_fd=parent)
         for directory in self._open.values():
-            os.close(directory.descriptor)
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(directory.descriptor)
 
     def at(self, path: Path) -> Directory:
         """The directory *path*, links followed. Raises OSError."""
@@ -97,7 +100,7 @@ class Directories:
         return trail[-1]
 
     def _root(self, root: Path) -> Directory:
-        for path in reversed(list(_up_to_existing(root))):
+        for path in reversed(list(_up_to_existing(root))) if self._make else ():
             with contextlib.suppress(FileExistsError):
                 path.mkdir(_NEW_MODE)
                 self._made.append((None, os.fspath(path)))
@@ -109,6 +112,8 @@ class Directories:
         try:
             return self._keep((parent.descriptor, name), flags=_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
+            if not self._make:
+                raise
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, _NEW_MODE, dir_fd=parent.descriptor)
                 self._made.append((parent.descriptor, name))
@@ -131,6 +136,15 @@ class Directories:
             status = os.fstat(descriptor)
             self._open[key] = Directory(descriptor, (status.st_dev, status.st_ino))
         return self._open[key]
+
+
+def sync_directory(descriptor: int) -> None:
+    """fsync(2) of an open directory, where there is such a thing. Raises OSError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that does not sync directories
+            raise
 
 
 def _up_to_existing(path: Path) -> Iterator[Path]:

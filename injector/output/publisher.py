@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from injector.errors import OutputError, OutputOutsideRoot, OutputPartlyWritten
-from injector.output.directories import Directories, Directory
+from injector.model.policy import WriteMode
+from injector.output.attributes import Attributes, holds
+from injector.output.directories import Directories, Directory, sync_directory
 from injector.output.failures import output_error
+from injector.output.inplace import overwrite
 from injector.output.staging import Staging, sweep_open
 from injector.output.streams import is_stream, own_descriptor, write_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-_WIDEST = 0o777
 
 
 class PublishRequest(Struct, frozen=True):
@@ -27,20 +29,31 @@ class PublishRequest(Struct, frozen=True):
     One file to be written.
 
     `target` is a path below `root` when there is a root (then missing directories are made, 0755 less umask), and
-    any path otherwise (then its directory must exist). `mode` are the permission bits, at most 0777.
+    any path otherwise (then its directory must exist). `mode` are the permission bits, at most 0777; `owner` and
+    `group` are ids, None for what the file system gives a new file: the process's own, and in a directory with the
+    setgid bit the directory's group. `write` is RENAME or IN_PLACE; sets are published by `sets.publish_set`.
     """
 
     target: Path
     data: bytes
     mode: int = 0o600
     root: Path | None = None
+    owner: int | None = None
+    group: int | None = None
+    write: WriteMode = WriteMode.RENAME
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mode <= _WIDEST:
-            raise ValueError(f"mode {self.mode:o} is more than permission bits")
+        _ = self.attributes  # raises ValueError
+        if self.write is WriteMode.SET:
+            raise ValueError("a set is not a single file")
 
     def __repr__(self) -> str:
-        return f"PublishRequest({str(self.path)!r}, {len(self.data)} bytes, mode={self.mode:04o})"
+        return f"PublishRequest({str(self.path)!r}, {len(self.data)} bytes, {self.attributes})"
+
+    @property
+    def attributes(self) -> Attributes:
+        """Mode, owner and group."""
+        return Attributes(self.mode, self.owner, self.group)
 
     @property
     def path(self) -> Path:
@@ -49,18 +62,23 @@ class PublishRequest(Struct, frozen=True):
 
 
 class Published(Struct, frozen=True):
-    """What became of a request. `changed` is false when the file had these bytes and this mode already."""
+    """What became of a request. `changed` is false when the file had these bytes, mode, owner and group already."""
 
     path: Path
     changed: bool
 
 
 class _Job(Struct, frozen=True):
-    """A request whose directory is open; `directory` is None for a stream that is addressed by its path."""
+    """
+    A request whose directory is open; `directory` is None for a stream that is addressed by its path.
+
+    `in_place`: there is a file, and it is to be overwritten. A missing one is made like any other.
+    """
 
     request: PublishRequest
     directory: Directory | None
     stream: bool = False
+    in_place: bool = False
 
     @property
     def name(self) -> str:
@@ -78,7 +96,9 @@ def publish(requests: Sequence[PublishRequest]) -> tuple[Published, ...]:
 
     Every file that differs is staged next to its target (complete, synced, with its final mode), then all are
     renamed in order, then each directory is synced once. A reader sees the old file or the new one, at any moment of
-    any crash. A file with the same bytes and mode is left alone. Leftovers of killed writers are swept first.
+    any crash. A file with the same bytes, mode, owner and group is left alone. Leftovers of killed writers are swept
+    first. Only files that are to be written in place are overwritten, between staging and the first rename, see
+    `injector.output.inplace` for what that can and cannot promise.
 
     A symbolic link as a target's last part is replaced, never followed; but a device, a named pipe or one of our own
     descriptors (`/dev/stdout`), also at the end of a link of a target without root, is written to, after staging and
@@ -86,15 +106,18 @@ def publish(requests: Sequence[PublishRequest]) -> tuple[Published, ...]:
 
     Raises:
         OutputOutsideRoot: a target leads out of its root.
-        OutputPartlyWritten: a rename failed after others had been done; the message names those.
+        OutputPartlyWritten: a rename failed after others had been done; the message names those. Or a file that is
+            written in place could not be restored after an error.
         OutputError: anything else that the file system refuses; no file has changed, nothing temporary is left.
     """
     with Directories() as directories:
         jobs = [_locate(directories, request) for request in requests]
         _refuse_doubles(jobs)
         files = [job for job in jobs if not job.stream]
+        owners = {request.owner for request in requests if request.owner is not None}
         for directory in _distinct(files):
-            sweep_open(directory.descriptor)
+            with contextlib.suppress(OSError):  # never a reason to fail: whatever is wrong speaks up at the writing
+                sweep_open(directory.descriptor, owners)
         changed = [job for job in files if not _is_current(job)]
         _write(changed, streams=[job for job in jobs if job.stream], grown=directories.grown.values())
     rewritten = {id(job) for job in changed}
@@ -120,10 +143,12 @@ def _locate(directories: Directories, request: PublishRequest) -> _Job:
         raise output_error(error, path) from None
     except ValueError:
         raise OutputError(f"{path!r} is not a path", hint="a path holds no NUL character") from None
-    return _Job(request, directory, stream=is_stream(status))
+    stream = is_stream(status)
+    in_place = request.write is WriteMode.IN_PLACE and status is not _NOTHING and not stream
+    return _Job(request, directory, stream=stream, in_place=in_place)
 
 
-_REGULAR = os.stat_result((stat.S_IFREG, *[0] * 9))
+_NOTHING = os.stat_result((stat.S_IFREG, *[0] * 9))
 
 
 def _status(path: Path, directory: int | None = None) -> os.stat_result:
@@ -133,7 +158,7 @@ def _status(path: Path, directory: int | None = None) -> os.stat_result:
     except OSError as error:
         # A link in a circle is still one that can be replaced; anything else speaks up when the directory is opened.
         if directory is None or error.errno == errno.ENOENT:
-            return _REGULAR
+            return _NOTHING
         raise
 
 
@@ -155,30 +180,20 @@ def _distinct(jobs: Iterable[_Job]) -> list[Directory]:
 
 
 def _is_current(job: _Job) -> bool:
-    """Whether the target has these bytes and this mode already."""
-    data = job.request.data
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(job.name, flags, dir_fd=job.descriptor), "rb") as file:
-            status = os.fstat(file.fileno())
-            return (
-                stat.S_ISREG(status.st_mode)
-                and stat.S_IMODE(status.st_mode) == job.request.mode
-                and status.st_size == len(data)
-                and file.read(len(data) + 1) == data
-            )
-    except OSError:
-        return False  # nothing there, a link, or not readable: it will be replaced
+    return holds(job.descriptor, job.name, job.request.data, job.request.attributes)
 
 
 def _write(changed: Sequence[_Job], *, streams: Sequence[_Job], grown: Iterable[Directory]) -> None:
-    stagings = {directory.identity: Staging(directory.descriptor) for directory in _distinct(changed)}
+    overwritten = [job for job in changed if job.in_place]
+    replaced = [job for job in changed if not job.in_place]
+    stagings = {directory.identity: Staging(directory.descriptor) for directory in _distinct(replaced)}
     try:
-        staged = _stage(changed, stagings)
+        staged = _stage(replaced, stagings)
         for job in streams:
             _write_stream(job)
-        _switch(changed, staged, stagings)
-        _sync_directories([*_distinct(changed), *grown], changed)
+        _overwrite(overwritten)
+        _switch(replaced, staged, stagings, done=overwritten)
+        _sync_directories([*_distinct(replaced), *grown], replaced)
     finally:
         for staging in stagings.values():
             staging.discard()
@@ -192,10 +207,14 @@ def _stage(changed: Sequence[_Job], stagings: dict[tuple[int, int], Staging]) ->
     for index in [*anchors, *(i for i in range(len(changed)) if i not in anchors)]:
         job = changed[index]
         try:
-            staged[index] = stagings[_identity(job)].stage(job.request.data, job.request.mode)
+            staged[index] = stagings[_identity(job)].stage(job.request.data, *_attributes(job))
         except OSError as error:
             raise output_error(error, job.request.path) from None
     return staged
+
+
+def _attributes(job: _Job) -> tuple[int, int | None, int | None]:
+    return job.request.mode, job.request.owner, job.request.group
 
 
 def _identity(job: _Job) -> tuple[int, int]:
@@ -214,27 +233,38 @@ def _write_stream(job: _Job) -> None:
         raise output_error(error, request.path) from None
 
 
-def _switch(changed: Sequence[_Job], staged: dict[int, str], stagings: dict[tuple[int, int], Staging]) -> None:
+def _overwrite(jobs: Sequence[_Job]) -> None:
+    for index, job in enumerate(jobs):
+        request = job.request
+        try:
+            overwrite(job.descriptor, job.name, request.data, request.attributes, path=request.path)
+        except OutputError as error:
+            raise _partly(error, jobs[:index]) from None
+
+
+def _switch(
+    changed: Sequence[_Job], staged: dict[int, str], stagings: dict[tuple[int, int], Staging], *, done: Sequence[_Job]
+) -> None:
     for index, job in enumerate(changed):
         try:
             stagings[_identity(job)].switch(staged[index], job.name)
         except OSError as error:
-            refused = output_error(error, job.request.path)
-            if not index:
-                raise refused from None
-            done = ", ".join(str(other.request.path) for other in changed[:index])
-            raise OutputPartlyWritten(
-                f"{refused.message}; already switched to their new content: {done}", hint=refused.hint
-            ) from None
+            raise _partly(output_error(error, job.request.path), [*done, *changed[:index]]) from None
+
+
+def _partly(refused: OutputError, done: Sequence[_Job]) -> OutputError:
+    """*refused*, and which files have their new content all the same."""
+    if not done:
+        return refused
+    names = ", ".join(str(job.request.path) for job in done)
+    return OutputPartlyWritten(f"{refused.message}; already switched to their new content: {names}", hint=refused.hint)
 
 
 def _sync_directories(directories: Iterable[Directory], changed: Sequence[_Job]) -> None:
     for directory in {directory.identity: directory for directory in directories}.values():
         try:
-            os.fsync(directory.descriptor)
+            sync_directory(directory.descriptor)
         except OSError as error:
-            if error.errno == errno.EINVAL:
-                continue  # a file system that does not sync directories
             done = ", ".join(str(job.request.path) for job in changed)
             raise OutputPartlyWritten(
                 f"written, but not surely on disk: {done} ({os.strerror(error.errno or 0)})",

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from injector.output.attributes import Attributes
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _NAME = re.compile(r"\.injector-([0-9a-f]{16})-([0-9]+)\.tmp")
@@ -43,7 +45,7 @@ class Staging(Struct):
     _anchor: int = -1
     _names: list[str] = field(default_factory=list)
 
-    def stage(self, data: bytes, mode: int) -> str:
+    def stage(self, data: bytes, mode: int, owner: int | None = None, group: int | None = None) -> str:
         """
         Writes a temporary file, complete and synced, and returns its name. The first one is the anchor.
 
@@ -51,7 +53,7 @@ class Staging(Struct):
         """
         descriptor = self._create(mode)
         try:
-            os.fchmod(descriptor, mode)  # before any content; umask has no say in it
+            Attributes(mode, owner, group).apply(descriptor)  # before any content; umask has no say in it
             write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
@@ -72,7 +74,8 @@ class Staging(Struct):
                 os.unlink(name, dir_fd=self.directory)
         self._names.clear()
         if self._anchor >= 0:
-            os.close(self._anchor)
+            with contextlib.suppress(OSError):  # it is synced
+                os.close(self._anchor)
             self._anchor = -1
 
     def _create(self, mode: int) -> int:
@@ -91,7 +94,7 @@ class Staging(Struct):
             self._anchor = descriptor
             self._names.append(name)
             # A sweeper that came between creation and lock took the file for a leftover: take another.
-            if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+            if lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
                 return descriptor
             self.discard()
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -104,36 +107,37 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def sweep(directory: Path) -> tuple[str, ...]:
+def sweep(directory: Path, *, owners: Iterable[int] = ()) -> tuple[str, ...]:
     """
     Removes the temporary files that killed writers left in *directory*; returns the names that are gone.
 
-    Only regular files with our name pattern and our user id, and only those of a writer that no longer lives. Raises
-    OSError when the directory cannot be listed.
+    Only regular files with our name pattern and our user id (or one of *owners*, which files were to be given to),
+    and only those of a writer that no longer lives. Raises OSError when the directory cannot be listed.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return sweep_open(descriptor)
+        return sweep_open(descriptor, owners)
     finally:
         os.close(descriptor)
 
 
-def sweep_open(directory: int) -> tuple[str, ...]:
+def sweep_open(directory: int, owners: Iterable[int] = ()) -> tuple[str, ...]:
     """`sweep` of an open directory."""
+    ours = frozenset([os.geteuid(), *owners])
     writers: dict[str, list[tuple[int, str]]] = {}
     for name in os.listdir(directory):
         if match := _NAME.fullmatch(name):
             writers.setdefault(match[1], []).append((int(match[2]), name))
     swept: list[str] = []
     for token, files in writers.items():
-        with _gone(directory, token) as gone:
+        with _gone(directory, token, ours) as gone:
             if gone:
-                swept += [name for _, name in sorted(files, reverse=True) if _remove(directory, name)]
+                swept += [name for _, name in sorted(files, reverse=True) if _remove(directory, name, ours)]
     return tuple(swept)
 
 
 @contextlib.contextmanager
-def _gone(directory: int, token: str) -> Iterator[bool]:
+def _gone(directory: int, token: str, ours: frozenset[int]) -> Iterator[bool]:
     # The lock is kept over the removal, so that two sweepers do not cross.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -145,13 +149,17 @@ def _gone(directory: int, token: str) -> Iterator[bool]:
         yield False  # not ours to open: no way to tell
         return
     try:
-        yield _is_ours(os.fstat(anchor)) and _lock(anchor) is True
+        yield _is_ours(os.fstat(anchor), ours) and lock(anchor) is True
     finally:
         os.close(anchor)
 
 
-def _lock(descriptor: int) -> bool | None:
-    """True: locked. False: somebody else holds it. None: there are no locks here."""
+def lock(descriptor: int) -> bool | None:
+    """
+    Takes the lock of an open file without waiting.
+
+    True: locked. False: somebody else holds it. None: there are no locks here.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -163,13 +171,13 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _is_ours(status: os.stat_result) -> bool:
-    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+def _is_ours(status: os.stat_result, ours: frozenset[int]) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_uid in ours
 
 
-def _remove(directory: int, name: str) -> bool:
+def _remove(directory: int, name: str, ours: frozenset[int]) -> bool:
     try:
-        if not _is_ours(os.stat(name, dir_fd=directory, follow_symlinks=False)):
+        if not _is_ours(os.stat(name, dir_fd=directory, follow_symlinks=False), ours):
             return False
         os.unlink(name, dir_fd=directory)
     except OSError:

@@ -67,6 +67,58 @@ def test_the_mode_is_the_one_that_was_asked_for(injector, tmp_path: Path) -> Non
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
 
 
+def test_a_set_is_switched_as_a_whole_and_holds_nothing_of_the_one_before(injector, tmp_path: Path) -> None:
+    (tmp_path / "in/d").mkdir(parents=True)
+    (tmp_path / "in/a").write_text("pw: ENV://DB_PASSWORD\n")
+    (tmp_path / "in/d/b.tmpl").write_text("b")
+    command = ["render", "in", "--output-dir", "out", "--write", "set"]
+    assert injector(*command).returncode == 0
+    out = tmp_path / "out"
+    assert os.readlink(out / "a") == "..data/a"
+    assert (out / "a").read_text() == "pw: canary-pa55\n"
+    assert (out / "d/b").read_text() == "b"
+    generation = os.readlink(out / "..data")
+    assert injector(*command).returncode == 0
+    assert os.readlink(out / "..data") == generation
+    (tmp_path / "in/d/b.tmpl").unlink()
+    assert injector(*command).returncode == 0
+    assert sorted(os.listdir(out)) == [os.readlink(out / "..data"), "..data", "a"]
+
+
+def test_a_set_without_a_directory_is_a_mistake_of_the_command_line(injector, tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("x")
+    done = injector("render", "t", "-o", "out", "--write", "set")
+    assert done.returncode == 2
+    assert b"switches a whole output directory at once" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_written_in_place_where_that_was_asked_for(injector, tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("new")
+    (tmp_path / "out").write_text("old and longer")
+    inode = (tmp_path / "out").stat().st_ino
+    assert injector("render", "t", "-o", "out", "--write", "in-place").returncode == 0
+    assert ((tmp_path / "out").read_text(), (tmp_path / "out").stat().st_ino) == ("new", inode)
+
+
+def test_files_get_the_owner_and_group_that_were_asked_for(injector, tmp_path: Path) -> None:
+    owner, group = (1234, 4321) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    (tmp_path / "t").write_text("x")
+    for more in (["-o", "out"], ["--output-dir", "set", "--write", "set"]):
+        done = injector("render", "t", *more, "--owner", str(owner), "--group", str(group))
+        assert done.returncode == 0, done.stderr
+    for file in (tmp_path / "out", tmp_path / "set" / "t"):
+        assert (file.stat().st_uid, file.stat().st_gid) == (owner, group)
+
+
+def test_an_owner_that_is_nobody_is_an_error_before_anything_is_written(injector, tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("x")
+    done = injector("render", "t", "-o", "out", "--owner", "no-such-user")
+    assert done.returncode == 3
+    assert b"there is no user 'no-such-user' here" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_directories_keep_their_tree_and_lose_template_suffixes(injector, tmp_path: Path) -> None:
     for name in ("a/app.yml", "a/deep/er/x.conf.tmpl", "a/.env", "b.properties.tpl"):
         path = tmp_path / "in" / name

@@ -16,6 +16,7 @@ _PUBLISH = """
 import json, os, sys
 from pathlib import Path
 from injector.errors import InjectorError
+from injector.model.policy import WriteMode
 from injector.output.publisher import PublishRequest, publish
 
 task = json.load(sys.stdin)
@@ -23,8 +24,12 @@ if task["uid"] is not None:
     os.setgroups([])
     os.setresgid(*[task["uid"]] * 3)
     os.setresuid(*[task["uid"]] * 3)
+if "write" in task["options"]:
+    task["options"]["write"] = WriteMode(task["options"]["write"])
 requests = [
-    PublishRequest(Path(r["target"]), bytes.fromhex(r["data"]), root=Path(r["root"]) if r["root"] else None)
+    PublishRequest(
+        Path(r["target"]), bytes.fromhex(r["data"]), root=Path(r["root"]) if r["root"] else None, **task["options"]
+    )
     for r in task["requests"]
 ]
 answer = {}
@@ -102,10 +107,11 @@ while True:
 class Elsewhere:
     """Publishes in a child process; `look` is a directory whose files come back with the answer."""
 
-    def publish(self, requests, *, uid=None, setup="", look=None):
+    def publish(self, requests, *, uid=None, setup="", look=None, **options):
         task = {
             "uid": uid,
             "look": str(look) if look else None,
+            "options": options,
             "requests": [
                 {"target": str(target), "data": data.hex(), "root": str(root) if root else None}
                 for target, data, root in requests
@@ -162,3 +168,28 @@ def killed_publishers(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def syscall_sweep(tmp_path):
+    """Runs tests/syscall_sweep.py: its lines but the last, which says that a publish got through."""
+
+    def run(*arguments):
+        what, scenario, *rest = map(str, arguments)
+        program = Path(__file__).parents[2] / "syscall_sweep.py"
+        done = subprocess.run(
+            [sys.executable, str(program), what, scenario, str(tmp_path), *rest],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        if "skip" in lines[0]:
+            pytest.skip(lines[0]["skip"])
+        *places, last = lines
+        assert (last["place"], last["state"], last["strays"]) == (None, "new", [])
+        return places
+
+    return run

@@ -47,6 +47,7 @@ def test_umask_has_no_say_in_a_files_mode(tmp_path, umask):
     assert (_mode(tmp_path / "a"), _mode(tmp_path / "b")) == (0o644, 0o600)
 
 
+@pytest.mark.fault(38, "an unchanged file is not written again: same inode, same times")
 def test_the_same_bytes_and_mode_are_not_written_again(tmp_path):
     target = tmp_path / "a"
     publish([PublishRequest(target, b"same")])
