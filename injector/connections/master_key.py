@@ -67,6 +67,7 @@ class MasterKeyFile:
         with self._written():
             for _ in range(_ATTEMPTS):
                 if self.path.exists():
+                    self._sweep()
                     return sealing.read_key(self.path)
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with sealing.wiped(sealing.new_key()) as key:
@@ -79,6 +80,7 @@ class MasterKeyFile:
             for path in sorted(self.path.parent.glob(f"{self.path.name}.*.new")):
                 key = sealing.read_key(path)
                 if path == self._next(identity(key)) and identity(key) != current:
+                    self._sweep()
                     return key
                 sealing.wipe(key)
             key = sealing.new_key()
@@ -118,21 +120,28 @@ class MasterKeyFile:
         return self.path.with_name(f"{self.path.name}.{key_id}")
 
     def _create(self, path: Path, key: bytearray) -> None:
-        """*path* with *key*, whole or not at all. Nothing happens when it is there, or others swept what was begun."""
-        begun = self.path.with_name(f".{self.path.name}.{os.urandom(8).hex()}.tmp")
-        descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, sealing.key_text(key))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        with contextlib.suppress(FileExistsError, FileNotFoundError):
-            os.link(begun, path)
+        """*path* with *key*, whole or not at all. A file that is there already stays as it is."""
+        for _ in range(_ATTEMPTS):
+            begun = self.path.with_name(f".{self.path.name}.{os.urandom(8).hex()}.tmp")
+            _write(begun, sealing.key_text(key))
+            try:
+                os.link(begun, path)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                continue  # another process took it for one that was left over
+            finally:
+                self._sweep()
+            self._sync()
+            return
+        raise KeyFileInvalid(f"{path} cannot be made", hint="another program removes files there")
+
+    def _sweep(self) -> None:
+        """Removes files that were begun: this process's, and those of processes that were killed."""
         temporary = re.compile(rf"\.{re.escape(self.path.name)}\.[0-9a-f]{{16}}\.tmp")
         for left in self.path.parent.iterdir():
-            if temporary.fullmatch(left.name):  # this one's, and those of processes that were killed
+            if temporary.fullmatch(left.name):
                 left.unlink(missing_ok=True)
-        self._sync()
 
     def _sync(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -151,3 +160,12 @@ class MasterKeyFile:
                 f"the key file {self.path} cannot be written: {reason}",
                 hint="where the key is mounted read-only, rotate with --new-key FILE",
             ) from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
