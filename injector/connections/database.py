@@ -161,7 +161,7 @@ class Database:
                 ):
                     database.execute(f"PRAGMA {pragma}")
                 yield database
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the second for an error's text, if a schema is damaged
             raise self._explained(error) from None  # its text may quote what is in the file
 
     def _version(self, database: sqlite3.Connection) -> int:
@@ -184,7 +184,7 @@ class Database:
             database.execute(f"PRAGMA application_id = {APPLICATION}")
             database.execute(f"PRAGMA user_version = {number}")
 
-    def _explained(self, error: sqlite3.Error) -> ConnectionStoreInvalid | ConnectionStoreUnwritable:
+    def _explained(self, error: Exception) -> ConnectionStoreInvalid | ConnectionStoreUnwritable:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in _UNWRITABLE:
             return self._unwritable(_UNWRITABLE[code])

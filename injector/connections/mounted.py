@@ -113,19 +113,36 @@ class MountedConnections:
 
 @contextlib.contextmanager
 def _generation(path: Path | str, base: int | None) -> Iterator[int]:
-    """A descriptor of the directory *path*, or of the one that its `..data` points to at this moment."""
+    """
+    A descriptor of the directory *path*, or of the one that its `..data` points to at this moment.
+
+    Raises FileNotFoundError at the end when `..data` has come to point elsewhere: the files may have been on their
+    way out while they were listed and read, and what was found then counts for nothing.
+    """
     outer = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=base)
+    inner = -1
     try:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             inner = os.open(_DATA, os.O_RDONLY | os.O_DIRECTORY, dir_fd=outer)
-        except FileNotFoundError:
-            inner = os.dup(outer)
+        if inner < 0:
+            yield outer
+            return
+        try:
+            yield inner
+        except InjectorError:
+            if _is_current(inner, outer):
+                raise
+        if not _is_current(inner, outer):
+            raise FileNotFoundError(errno.ENOENT, "replaced while it was read")
     finally:
         os.close(outer)
-    try:
-        yield inner
-    finally:
-        os.close(inner)
+        if inner >= 0:
+            os.close(inner)
+
+
+def _is_current(inner: int, outer: int) -> bool:
+    # An open directory keeps its number, so that no later one has the same.
+    return os.path.samestat(os.fstat(inner), os.stat(_DATA, dir_fd=outer))
 
 
 def _read_file(directory: int, name: str, shown: Path) -> tuple[Written, int]:

@@ -171,8 +171,8 @@ class ConnectionStore:
     @contextlib.contextmanager
     def _key_for_new(self, database: sqlite3.Connection, key_id: str | None = None) -> Iterator[bytearray]:
         """The key that the others are wrapped with: one master key for all of a store."""
-        others = database.execute("SELECT key_id FROM connections LIMIT 1").fetchone()
-        key_id = others[0] if others else key_id
+        if other := next(_rows(database), None):
+            key_id = other.key_id
         with sealing.wiped(self._keys.find(key_id) if key_id else self._keys.find_or_make()) as key:
             yield key
 
@@ -230,7 +230,7 @@ def _row(database: sqlite3.Connection, name: str) -> Row:
     query = f"SELECT {', '.join(Row._fields)} FROM connections WHERE name = ?"  # noqa: S608  # names of columns
     found = database.execute(query, (name,)).fetchone()
     if found is None:
-        raise unknown(name, (known for (known,) in database.execute("SELECT name FROM connections")))
+        raise unknown(name, [row.name for row in _rows(database)])
     return _checked(found)
 
 
