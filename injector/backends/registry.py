@@ -142,7 +142,7 @@ class Registry:
             others = [each.name for each in source.summaries() if each.prefix == prefix]
             raise InvalidReference(
                 f"the connection `{name}` is for {found.prefix}, and not for {prefix}",
-                hint=f"for {prefix} there {'are' if others else 'is none'} {', '.join(others)}".rstrip(),
+                hint=f"for {prefix} there is {' and '.join(others[:5]) or 'none'}",
             )
         return found
 
