@@ -146,7 +146,6 @@ class ConnectionStore:
             if new_key_file is None:
                 self._keys.adopt(former)  # of a rotation that was killed before its last step
                 key = self._keys.make_next(former)
-                self._keys.keep_former()
             else:
                 key = sealing.read_key(new_key_file)
             with sealing.wiped(key):

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from connection_texts import secrets
 
 from injector.connections.master_key import identity
 from injector.connections.sealing import read_key
+from injector.connections.store import ConnectionStore
 
 WRITER = """
 import sys
@@ -70,3 +72,48 @@ def test_eight_processes_add_edit_remove_and_rotate_side_by_side(store, reveal) 
     assert used == {identity(read_key(store.key_file))}
     beside = [path.name for path in store.key_file.parent.iterdir()]
     assert not [name for name in beside if name.endswith((".new", ".tmp"))]
+
+
+ROTATOR = """
+import sys
+from pathlib import Path
+from injector.connections.store import ConnectionStore
+
+store = ConnectionStore(Path(sys.argv[1]), Path(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(25):
+    store.rotate_key()
+    assert store.load("only").secrets["token"].reveal() == sys.argv[1].encode()
+"""
+
+
+@pytest.mark.timeout(400)
+def test_stores_that_share_a_key_file_rotate_side_by_side_and_lose_nothing(tmp_path) -> None:
+    key_file = tmp_path / "key"
+    stores = [ConnectionStore(tmp_path / f"{number}" / "c.db", key_file) for number in range(4)]
+    for each in stores:
+        each.add("only", "DEMO", {}, secrets(token=str(each.path)))
+    rotators = [
+        subprocess.Popen(
+            [sys.executable, "-c", ROTATOR, str(each.path), str(key_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for each in stores
+    ]
+    try:
+        for rotator in rotators:
+            assert rotator.stdout.readline() == b"ready\n"
+        for rotator in rotators:
+            rotator.stdin.write(b"\n")
+            rotator.stdin.flush()
+        ends = [(*rotator.communicate(timeout=300), rotator.returncode) for rotator in rotators]
+    finally:
+        for rotator in rotators:
+            rotator.kill()
+            rotator.wait()
+    assert [(errors.decode()[-2000:], code) for _, errors, code in ends] == [("", 0)] * 4
+    for each in stores:
+        assert each.load("only").secrets["token"].reveal() == str(each.path).encode()
