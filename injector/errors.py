@@ -188,6 +188,30 @@ class SealBroken(SettingsError):
     code = "seal-broken"
 
 
+class ConnectionInvalid(SettingsError):
+    """What should be a connection has no proper name, prefix or field, or cannot be read."""
+
+    code = "connection-invalid"
+
+
+class ConnectionUnknown(SettingsError):
+    """There is no connection of that name."""
+
+    code = "connection-unknown"
+
+
+class ConnectionExists(SettingsError):
+    """A connection of that name is there."""
+
+    code = "connection-exists"
+
+
+class ConnectionStoreInvalid(SettingsError):
+    """The store of connections is damaged, of another program or version, or open to others than its owner."""
+
+    code = "connection-store-invalid"
+
+
 class InputError(InjectorError):
     """A template cannot be read."""
 
@@ -550,6 +574,12 @@ class OutputOutsideRoot(OutputError):
     """The path leads out of the output directory, by `..` or by a symbolic link."""
 
     code = "output-outside-root"
+
+
+class ConnectionStoreUnwritable(OutputError):
+    """The store of connections or the master key's file cannot be written; what was in it is as it was."""
+
+    code = "connection-store-unwritable"
 
 
 class ProjectExists(OutputError):

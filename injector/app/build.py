@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from injector.backends.contract import Outcome
     from injector.backends.discovery import Candidate
     from injector.backends.goplugin.reattach import Attachment
+    from injector.connections.connection import ConnectionSource
     from injector.model.references import Reference
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
@@ -92,8 +93,20 @@ def registry(
         recorded=recorded,
         wasm_cache=wasm_cache(settings, environment),
         wasm_memory=plugins.wasm_memory,
+        connections=connection_source(settings, environment) if recorded is None else None,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
+
+
+def connection_source(settings: Settings, environment: Mapping[str, str]) -> ConnectionSource:
+    """Where connections come from. Nothing is opened yet."""
+    if settings.connections.directory is not None:
+        from injector.connections.mounted import MountedConnections  # late: in a cluster only
+
+        return MountedConnections(settings.connections.directory)
+    from injector.app.connecting import UserStore  # late: start-up
+
+    return UserStore(settings.connections, environment)
 
 
 def attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.app import scanning
+from injector.app.connecting import with_default_connections
 from injector.errors import EnvironmentInvalid, InjectorError, RunFailed
 from injector.model.template import Source
 from injector.plan.planner import make_plan
@@ -172,7 +173,7 @@ def _scan(
         problems += template.problems
     if problems:
         raise RunFailed(problems)
-    return templates
+    return with_default_connections(templates, settings, registry)
 
 
 def _substituted(

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.app import scanning, sources
+from injector.app.connecting import with_default_connections
 from injector.app.outputs import Output, publish_outputs
 from injector.errors import InjectorError, RunFailed
 from injector.plan.planner import make_plan
@@ -147,7 +148,7 @@ def scan_all(
         problems.extend(template.problems)
     if problems:
         raise RunFailed(problems)
-    return templates
+    return with_default_connections(templates, settings, registry)
 
 
 async def _finish(

@@ -86,3 +86,16 @@ class Releasing(Protocol):
     async def release(self, leases: Sequence[str], *, connection: str | None = None) -> None:
         """Gives back leases by their ids. Best effort: takes a second at most, never raises."""
         ...
+
+
+@runtime_checkable
+class TakesConnections(Protocol):
+    """A backend that can be given a connection without being asked for a value: to find out whether it takes it."""
+
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        """
+        Configures it with the connection of this name, as its next call would. *timeout* is in seconds.
+
+        Raises ResolutionError when it refuses the connection, another InjectorError when it fails.
+        """
+        ...

@@ -16,11 +16,12 @@ from msgspec import Struct
 from injector.backends import discovery
 from injector.backends.discovery import Kind
 from injector.backends.verification import Verification
-from injector.errors import InvalidReference
+from injector.connections.connection import unknown
+from injector.errors import ConnectionUnknown, InvalidReference
 from injector.model.policy import AutoMtls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from injector.backends.builtin.recorded import Recorded
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
     from injector.backends.wasm.host import WasmBackend
+    from injector.connections.connection import Connection, ConnectionSource
     from injector.telemetry.logs import Log
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
@@ -47,8 +49,9 @@ class HostOptions(Struct, frozen=True):
     `auto_mtls_for` what goes before `auto_mtls` for a plugin, likewise. A plugin that
     crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`
     seconds whether it is well (None: never); the defaults are for a single run. The others are how plugins are
-    reached, see `settings.schema.PluginSettings`. WASM plugins get `wasm_memory` bytes each; compiled ones are kept in
-    `wasm_cache`, a directory, or not at all when it is None.
+    reached, see `settings.schema.PluginSettings`. `connections` is where those of tokens are found (None: nowhere).
+    WASM plugins get `wasm_memory` bytes each; compiled ones are kept in `wasm_cache`, a directory, or not at all when
+    it is None.
     """
 
     start_timeout: float = 30.0
@@ -70,11 +73,15 @@ class HostOptions(Struct, frozen=True):
     attachments: Mapping[str, Attachment] = {}
     wasm_cache: Path | None = None
     wasm_memory: int = 64 * 1024 * 1024
+    connections: ConnectionSource | None = None
 
 
 class Registry:
     """
-    Opens backends, at most one for each account, and owns them until `close`.
+    Opens backends, at most one for each prefix, and owns them until `close`.
+
+    A host is given a mapping with the connections that are in use for its prefix, by name. It is live: `open` puts
+    another there, or one that has changed since. The host configures what it finds there before it asks.
 
     Args:
         search: where plugins are looked for.
@@ -88,7 +95,8 @@ class Registry:
         self._options = options
         self._environment = environment
         self._log = log
-        self._opening: dict[tuple[str, str | None], asyncio.Task[Backend]] = {}
+        self._opening: dict[str, asyncio.Task[Backend]] = {}
+        self._in_use: dict[str, dict[str, Connection]] = {}
         self._plugins: list[SupervisedPlugin] = []
 
     def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:
@@ -112,19 +120,55 @@ class Registry:
         The backend for *prefix*, started if it was not yet; several callers share one start. One that failed is tried
         again by the next call.
 
-        Raises PluginError when there is none or it does not start, InvalidReference for an unknown connection.
+        With *connection* it has that, as its source has it at this moment, before it is next asked. Whoever wants
+        changes of a connection to count opens it again.
+
+        Raises PluginError when there is none or it does not start; InvalidReference for a connection that is not
+        there or is for another prefix, and what else its source raises.
         """
-        if connection is not None and self._options.recorded is None:
-            raise InvalidReference(
-                f"there is no connection `{connection}`",
-                hint="leave connection= away to use the plugin's own credentials",
-            )
-        key = (prefix, connection)
-        task = self._opening.get(key)
+        if connection is not None and self._options.recorded is None and prefix not in BUILTIN_PREFIXES:
+            found = await asyncio.to_thread(self._load, prefix, connection)
+            for secret in found.secrets.values():
+                self._log.redactor.add(secret.reveal())
+            self._in_use.setdefault(prefix, {})[connection] = found
+        task = self._opening.get(prefix)
         if task is None or _has_failed(task):
-            task = self._opening[key] = asyncio.create_task(self._start(prefix))
+            task = self._opening[prefix] = asyncio.create_task(self._start(prefix))
         # Shielded: the caller's deadline ends its wait, and the start is ended by `close`, which cleans up.
         return await asyncio.shield(task)
+
+    def _load(self, prefix: str, name: str) -> Connection:
+        source = self._options.connections
+        if source is None:
+            raise InvalidReference(f"there is no connection `{name}`: connections are not read here")
+        try:
+            found = source.load(name)
+        except ConnectionUnknown as error:
+            raise InvalidReference(error.message, hint=error.hint) from None
+        if found.prefix != prefix:
+            others = [each.name for each in source.summaries() if each.prefix == prefix]
+            raise InvalidReference(
+                f"the connection `{name}` is for {found.prefix}, and not for {prefix}",
+                hint=f"for {prefix} there is {' and '.join(others[:5]) or 'none'}",
+            )
+        return found
+
+    def connection_prefixes(self, names: Collection[str]) -> dict[str, str]:
+        """
+        For which prefix each of the connections *names* is. Values that were recorded need no connections: those that
+        they do not know are left out.
+
+        Raises ConnectionUnknown, and what else their source raises. Blocks for as long as that takes.
+        """
+        recorded, source = self._options.recorded, self._options.connections
+        if recorded is not None:
+            known = {reference.connection: reference.prefix for reference in recorded.outcomes}
+            return {name: known[name] for name in names if name in known}
+        prefixes = {} if source is None else {each.name: each.prefix for each in source.summaries()}
+        for name in names:
+            if name not in prefixes:
+                raise unknown(name, prefixes)
+        return {name: prefixes[name] for name in names}
 
     def plugins(self) -> tuple[PluginStatus, ...]:
         """How each plugin that was asked for and came up fares: for a status page, or metrics."""
@@ -186,6 +230,7 @@ class Registry:
             max_value_bytes=self._options.max_value_size,
             wiring=self._wiring(candidate.name),
             configuration=self._options.configuration.get(candidate.name),
+            connections=self._in_use.setdefault(candidate.prefix, {}),
         )
 
     async def _module(self, candidate: Candidate) -> WasmBackend:
@@ -216,6 +261,7 @@ class Registry:
             wiring=self._wiring(prefix.lower()),
             is_pinned=self._options.verification.is_demanded,
             configuration=self._options.configuration.get(prefix.lower()),
+            connections=self._in_use.setdefault(prefix, {}),
         )
 
     def _wiring(self, name: str) -> Wiring:

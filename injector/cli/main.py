@@ -39,6 +39,7 @@ COMMANDS = {
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, compile, write, build and call plugins."),
+    "connection": ("injector.cli.connection", "Keep credentials and settings of backends under names, encrypted."),
     "schema": ("injector.cli.schema", "Print the JSON Schema of a settings file."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),

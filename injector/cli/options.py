@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
-from injector.errors import UsageError
+from injector.errors import InjectorError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +115,18 @@ def choose(
     return Chosen(named, settings.output, settings.output_dir)
 
 
+def complete_connection(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of connections that begin with *incomplete*; none when they cannot be read."""
+    from injector.app.build import connection_source  # late: only for the shell's Tab key
+
+    try:
+        settings, _log = load_settings({"config": context.params.get("config")}, output_format="text")
+        names = [each.name for each in connection_source(settings, os.environ).summaries()]
+    except InjectorError:
+        return []  # the Tab key is no place for an error; the command itself tells of it
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def settings_options(function: F) -> F:
     """The switches that stand for settings; each has an `INJECTOR_*` variable and a key in the settings file."""
     for decorate in reversed(
@@ -161,6 +173,12 @@ def settings_options(function: F) -> F:
                 help="Run plugins unchecked, checked if there is a lock file, or only with one. [locked]",
             ),
             click.option("--file-root", metavar="DIR", help="FILE:// tokens may not leave DIR."),
+            click.option(
+                "--connection",
+                metavar="NAME[,NAME]",
+                help="For tokens that name no connection, one for each prefix.",
+                shell_complete=complete_connection,
+            ),
             click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
             click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
             click.option(

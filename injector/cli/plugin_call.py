@@ -34,7 +34,7 @@ Examples:
     metavar="JSON",
     help="Call a WASM plugin's function EXPORT with JSON, `-` for standard input.",
 )
-@click.option("--connection", metavar="NAME", help="The connection whose settings and credentials are used.")
+@click.option("--connection", metavar="NAME", help="The connection to use.", shell_complete=options.complete_connection)
 @click.option("--config", metavar="FILE", type=click.Path(), help="Settings file (YAML). [INJECTOR_CONFIG]")
 @click.option(
     "--plugin-path", multiple=True, metavar="DIR", help="Search DIR, and nothing else but the installed plugins."

@@ -3,12 +3,16 @@ Sealing: AES-256-GCM (NIST SP 800-38D) with a random nonce and associated data, 
 does not open for another.
 
 A sealed text is version byte 1, nonce (12 bytes), ciphertext with tag. A key file holds 32 random bytes in base64.
+
+Keys are bytearrays, so that they can be wiped after use. That is as far as Python goes: what base64 decodes to, the
+copy inside OpenSSL's context and opened texts are gone when their memory is used again, and not before.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING
 from injector.errors import KeyFileInvalid, SealBroken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 KEY_SIZE = 32
@@ -23,9 +28,26 @@ _VERSION = b"\x01"
 _NONCE = 12
 _TAG = 16
 _OTHERS = 0o077
+_LONGEST_FILE = 1024
+
+Key = bytes | bytearray
 
 
-def seal(key: bytes, plain: bytes, purpose: bytes) -> bytes:
+@contextlib.contextmanager
+def wiped(key: bytearray) -> Iterator[bytearray]:
+    """*key*, which is zeros after the context."""
+    try:
+        yield key
+    finally:
+        wipe(key)
+
+
+def wipe(key: bytearray) -> None:
+    """Overwrites *key* with zeros."""
+    key[:] = bytes(len(key))
+
+
+def seal(key: Key, plain: Key, purpose: bytes) -> bytes:
     """*plain* sealed under *key* (32 bytes); it opens with the same *purpose* only."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # late: start-up
 
@@ -33,7 +55,7 @@ def seal(key: bytes, plain: bytes, purpose: bytes) -> bytes:
     return _VERSION + nonce + AESGCM(key).encrypt(nonce, plain, _VERSION + purpose)
 
 
-def unseal(key: bytes, sealed: bytes, purpose: bytes) -> bytes:
+def unseal(key: Key, sealed: bytes, purpose: bytes) -> bytes:
     """
     What was sealed. Raises SealBroken when one bit differs, the key or the purpose is another, or it is cut off; which
     of these it was cannot be known.
@@ -53,30 +75,32 @@ def unseal(key: bytes, sealed: bytes, purpose: bytes) -> bytes:
         ) from None
 
 
-def new_key() -> bytes:
+def new_key() -> bytearray:
     """32 bytes from the system's source of randomness."""
-    return os.urandom(KEY_SIZE)
+    return bytearray(os.urandom(KEY_SIZE))
 
 
-def read_key(path: Path) -> bytes:
+def read_key(path: Path) -> bytearray:
     """
     The key in the file *path*.
 
     Raises KeyFileInvalid when it is missing, may be read by others than its owner, or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
-            text = file.read(1024)
+            text = bytearray(_LONGEST_FILE)
+            del text[file.readinto(text) :]
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise KeyFileInvalid(f"the key file {path} cannot be read: {reason}", hint="name the right file") from None
     if stat.S_IMODE(status.st_mode) & _OTHERS and not _is_mounted_read_only(path):
         raise KeyFileInvalid(f"others may read the key file {path}", hint=f"chmod 600 {path}")
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
+    with wiped(text):
+        try:
+            key = bytearray(base64.b64decode(text.strip(), validate=True))
+        except (binascii.Error, ValueError):
+            key = bytearray()
     if len(key) != KEY_SIZE:
         raise KeyFileInvalid(f"the key file {path} does not hold a key", hint="a key is 32 bytes, written in base64")
     return key
@@ -90,6 +114,6 @@ def _is_mounted_read_only(path: Path) -> bool:
         return False
 
 
-def key_text(key: bytes) -> bytes:
+def key_text(key: Key) -> bytes:
     """What a key file holds, with a line break."""
     return base64.b64encode(key) + b"\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from injector.settings import action_kinds, kinds
 from injector.settings.options import OPTIONS, OVERRIDES, camel
-from injector.settings.schema import API_VERSION, KIND, PluginSettings, Settings
+from injector.settings.schema import API_VERSION, KIND, Settings
 
 if TYPE_CHECKING:
     from injector.settings.kinds import Kind
@@ -26,14 +26,16 @@ def json_schema() -> dict[str, Any]:
         "configuration": _by_name({"type": "object"}, "What a plugin is given at its start, by its name."),
         "autoMtlsFor": _by_name(_kind(kinds.AUTO_MTLS), "What goes before autoMtls, by the plugin's name."),
     }
+    groups: dict[str, dict[str, Any]] = {"": top, "plugins": plugins, "connections": {}}
     for option in OPTIONS:
         group, _, name = option.key.rpartition(".")
         told = {**_kind(option.kind), "description": _description(option.variable, option.kind)}
         default = _default(option.field)
-        (plugins if group else top)[name] = {**told, **({"default": default} if default is not None else {})}
+        groups[group][name] = {**told, **({"default": default} if default is not None else {})}
     top["notify"] = _notifications()
     overrides = {camel(name): _kind(kind) for name, kind in OVERRIDES.items()}
     top["plugins"] = _object(plugins, "How plugins are run.")
+    top["connections"] = _object(groups["connections"], "Where connections are.")
     top["files"] = {
         "description": "What is different for some templates; the later entry wins, field by field.",
         "type": ["array", "null"],
@@ -90,5 +92,5 @@ def _description(variable: str, kind: Kind) -> str:
 def _default(field: str) -> Any:
     """The default, where it is one that would be written so; durations, sizes and modes have units of their own."""
     group, _, name = field.rpartition(".")
-    value = getattr(PluginSettings() if group else Settings(), name)
+    value = getattr(getattr(Settings(), group) if group else Settings(), name)
     return value if isinstance(value, (bool, str)) and value != "" else None

@@ -62,6 +62,7 @@ _LARGEST = 2**31 - 1  # gRPC counts message sizes in 32 bits
 _MODE = re.compile(r"(?:0o)?([0-7]{1,12})")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{0,253}):([0-9]{1,5})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONNECTIONS = re.compile(r"[a-z0-9][a-z0-9._-]*( *, *[a-z0-9][a-z0-9._-]*)*")
 _MOST_CALLS = 10_000
 _HIGHEST_PORT = 65_535
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -160,6 +161,12 @@ def _variable(text: str) -> str:
     return text
 
 
+def _connections(text: str) -> tuple[str, ...]:
+    if not _CONNECTIONS.fullmatch(text):
+        raise ValueError
+    return tuple(name.strip() for name in text.split(","))
+
+
 def _pattern(text: str) -> str:
     if not text.strip("/.") or "**" in text:
         raise ValueError
@@ -243,6 +250,9 @@ PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
 INPUTS = Kind("a template, a directory of templates, or -", _path, separator=os.pathsep)
 VARIABLES = Kind("the name of an environment variable", _variable, separator=",", pattern=_VARIABLE.pattern)
+CONNECTIONS = Kind(
+    "the name of a connection, or several with commas between them", _connections, pattern=_CONNECTIONS.pattern
+)
 PATTERN = Kind("a pattern such as *.conf or legacy/* (without **)", _pattern)
 NOTIFY = Kind(
     "signal:NAME:process=NAME, signal:NAME:PID-FILE, exec:COMMAND, http:[METHOD ]URL or rollout:KIND/NAME",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from injector.errors import InjectorError, RunFailed, SettingsError, UnknownSetting
 from injector.settings.actions import conflicts, numbered
 from injector.settings.options import OPTIONS, OTHER_VARIABLES
-from injector.settings.schema import LOCK_FILE_NAME, FileOverride, PluginSettings, Settings
+from injector.settings.schema import LOCK_FILE_NAME, ConnectionSettings, FileOverride, PluginSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,9 +80,16 @@ def load(
 
 
 def _settings(values: Mapping[str, Any], files: tuple[FileOverride, ...]) -> Settings:
-    plugins = {field.partition(".")[2]: value for field, value in values.items() if "." in field}
-    general = {field: value for field, value in values.items() if "." not in field}
-    return Settings(**general, plugins=PluginSettings(**plugins), files=files)
+    groups: dict[str, dict[str, Any]] = {"": {}, "plugins": {}, "connections": {}}
+    for field, value in values.items():
+        group, _, name = field.rpartition(".")
+        groups[group][name] = value
+    return Settings(
+        **groups[""],
+        plugins=PluginSettings(**groups["plugins"]),
+        connections=ConnectionSettings(**groups["connections"]),
+        files=files,
+    )
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[InjectorError]) -> dict[str, Any]:

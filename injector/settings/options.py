@@ -73,6 +73,7 @@ OPTIONS = (
     _option("listen", kinds.ADDRESS),
     _option("control", kinds.PATH),
     _option("notify", kinds.NOTIFY),
+    _option("connection", kinds.CONNECTIONS),
     _option("plugin_path", kinds.PATHS),
     _option("file_root", kinds.PATH),
     _option("log_level", kinds.LOG_LEVEL),
@@ -93,6 +94,9 @@ OPTIONS = (
     _option("plugins.wasm_memory", kinds.SIZE, "plugin_wasm_memory"),
     _option("plugins.lock_file", kinds.PATH, "plugin_lock_file"),
     _option("plugins.verify", kinds.VERIFY, "plugin_verify"),
+    _option("connections.store", kinds.PATH, "connections_store"),
+    _option("connections.master_key_file", kinds.PATH, "master_key_file"),
+    _option("connections.directory", kinds.PATH, "connections_directory"),
 )
 
 OVERRIDES = {
@@ -113,6 +117,7 @@ OVERRIDES = {
     "on_error": kinds.ON_ERROR,
     "max_stale": kinds.DURATION_OR_OFF,
     "required": kinds.BOOLEAN,
+    "connection": kinds.CONNECTIONS,
 }
 """The fields of an entry of `files`."""
 

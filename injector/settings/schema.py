@@ -71,6 +71,17 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verify: Verify = Verify.LOCKED
 
 
+class ConnectionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """
+    Where connections are: in the SQLite file `store`, sealed with the key in `master_key_file` (None: the usual places
+    of the user), or instead in `directory`, where Secrets of Kubernetes are mounted.
+    """
+
+    store: Path | None = None
+    master_key_file: Path | None = None
+    directory: Path | None = None
+
+
 class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What is different for the templates whose name matches `match`; None leaves the run's setting."""
 
@@ -91,6 +102,7 @@ class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_error: OnError | None = None
     max_stale: float | None = None
     required: bool | None = None
+    connection: tuple[str, ...] | None = None
 
     def applies_to(self, name: str) -> bool:
         """
@@ -119,6 +131,7 @@ class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_error: OnError
     max_stale: float | None
     required: bool
+    connection: tuple[str, ...]
 
     @property
     def missing(self) -> MissingPolicy:
@@ -141,6 +154,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     notifications are grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without
     a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
     status, `control` the socket on which a refresh can be asked for. `notify` is what is done when files changed.
+
+    Tokens that name no connection have the one of `connection` that is for their prefix, if there is one.
 
     `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
     override is the more particular of the two. Of two that match one template, the later wins, field by field.
@@ -175,12 +190,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     prune: bool = False
     listen: str = ""
     control: Path | None = None
+    connection: tuple[str, ...] = ()
     plugin_path: tuple[Path, ...] = ()
     file_root: Path | None = None
     log_level: str = "warning"
     log_format: str = "text"
     notify: tuple[Action, ...] = ()
     plugins: PluginSettings = PluginSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     files: tuple[FileOverride, ...] = ()
 
     def for_file(self, name: str) -> FileSettings:

@@ -137,7 +137,7 @@ async def collect(service, asked):
         return to_error(failure.status, plugin="plugin test", reference=what)
 
     protocol = await Protocol2.begin(
-        Channel(service), "plugin test", prefix="TEST", max_value_bytes=1000, explain=explain
+        Channel(service), "plugin test", prefix="TEST", max_value_bytes=1000, explain=explain, clean=str
     )
     answers = {}
     try:

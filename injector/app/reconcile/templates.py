@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from injector.app import scanning, sources
+from injector.app.connecting import with_default_connections
 from injector.errors import InjectorError, InputChanged
 from injector.model.template import Source, Template  # noqa: TC001 - msgspec reads the fields' types
 from injector.settings.schema import FileSettings  # noqa: TC001
@@ -114,7 +115,7 @@ class TemplateReader:
                 raise
             except InjectorError as error:
                 wrong[file.name] = error
-        self._records = self._scanned(records, wrong)
+        self._records = self._scanned(records, wrong, settings)
         seen = {file.name: self._seen(file.name, file.output, settings, wrong.get(file.name)) for file in survey.files}
         for name, problem in wrong.items():
             if name not in seen:
@@ -137,7 +138,9 @@ class TemplateReader:
         words = frozenset(candidate_prefixes(finished.data, own.token_separator))
         return _Record(digest, own, words, finished, tuple(unset))
 
-    def _scanned(self, records: dict[str, _Record], wrong: dict[str, InjectorError]) -> dict[str, _Record]:
+    def _scanned(
+        self, records: dict[str, _Record], wrong: dict[str, InjectorError], settings: Settings
+    ) -> dict[str, _Record]:
         prefixes = scanning.known_prefixes(
             {word for record in records.values() for word in record.words}, self._registry
         )
@@ -145,14 +148,15 @@ class TemplateReader:
         for name, record in records.items():
             try:
                 grammar = scanning.grammar_of(record.own, prefixes)
+                if record.template is None or record.grammar != grammar:
+                    templates = [scan(record.source, grammar)]
+                    (template,) = with_default_connections(templates, settings, self._registry)
+                    record = _Record(  # the same text, scanned
+                        record.digest, record.own, record.words, record.source, record.unset, grammar, template
+                    )
             except InjectorError as error:
                 wrong[name] = error
                 continue
-            if record.template is None or record.grammar != grammar:
-                template = scan(record.source, grammar)
-                record = _Record(  # the same text, scanned
-                    record.digest, record.own, record.words, record.source, record.unset, grammar, template
-                )
             scanned[name] = record
         return scanned
 

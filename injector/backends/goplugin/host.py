@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from injector.backends.contract import Limits
 from injector.backends.goplugin import transport
+from injector.backends.goplugin.configured import ConfiguredConnections, no_connections
 from injector.backends.goplugin.link import Link, NotListening
 from injector.backends.goplugin.protocol2 import VERSION as PROTOCOL_2
 from injector.backends.goplugin.protocol2 import Protocol2
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
     from injector.backends.goplugin.launch import PluginProcess
     from injector.backends.goplugin.reattach import AttachedProcess
     from injector.backends.goplugin.socket_directory import SocketDirectory
+    from injector.connections.connection import Connection
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
     from injector.wire.certificates import Identity
 
+_CONFIGURE_WITHIN = 30.0  # seconds, before a watch, which has no time-out of its own
 _BEFORE_READY = "before its first answer"
 _LIMITS = Limits(largest_batch=1, most_in_flight=64)
 
@@ -68,6 +71,7 @@ class GoPluginBackend:
         max_value_bytes: int,
         prefix: str,
         configuration: Mapping[str, Any] | None,
+        connections: Mapping[str, Connection] | None = None,
         wiring: Wiring = DEFAULT,
         identity: Identity | None = None,
     ) -> None:
@@ -75,6 +79,7 @@ class GoPluginBackend:
         self._prefix = prefix
         self._configuration = configuration
         self._protocol2: Protocol2 | None = None
+        self._connections = ConfiguredConnections(connections or {}, self._configure, process.name)
         self._directory = directory
         self._log = log
         self._stop_grace = stop_grace
@@ -131,9 +136,16 @@ class GoPluginBackend:
 
     def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
         """See Backend.fetch. In protocol 1 one call for each reference, one after the other, all within *timeout*."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        if references[0].connection is not None and self._is_up():
+            return self._answers_as(references[0].connection, references, deadline)
         if self._protocol2 and self._is_up():
             return self._protocol2.resolve(references, within=timeout)
-        return self._answers(references, asyncio.get_running_loop().time() + timeout)
+        return self._answers(references, deadline)
+
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109  # part of the contract
+        """See contract.TakesConnections."""
+        await self._connections.ensure(connection, deadline=asyncio.get_running_loop().time() + timeout)
 
     def watch(self, references: Sequence[Reference]) -> AsyncIterator[Reference]:
         """
@@ -145,6 +157,8 @@ class GoPluginBackend:
             raise PluginError(
                 f"{self.name} speaks protocol 1, which cannot watch", hint="refresh its values at intervals instead"
             )
+        if references[0].connection is not None:
+            return self._watched_as(references[0].connection, references, self._protocol2)
         return self._protocol2.watch(references)
 
     @property
@@ -238,6 +252,7 @@ class GoPluginBackend:
                 prefix=self._prefix,
                 max_value_bytes=self._max_value_bytes,
                 explain=self._explain,
+                clean=self._log.redactor.clean,
             )
             if self._configuration is not None:
                 await protocol.configure("", self._configuration)
@@ -285,6 +300,31 @@ class GoPluginBackend:
             task.cancel()
             ended.cancel()
             await asyncio.gather(task, ended, return_exceptions=True)
+
+    async def _configure(self, connection: Connection, within: float) -> None:
+        if self._protocol2 is None:
+            raise no_connections(self.name, connection.name)
+        await self._protocol2.configure(
+            connection.name, connection.configuration(), version=connection.version, within=within
+        )
+
+    async def _answers_as(
+        self, connection: str, references: Sequence[Reference], deadline: float
+    ) -> AsyncIterator[Answer]:
+        await self._connections.ensure(connection, deadline=deadline)
+        assert self._protocol2 is not None
+        within = deadline - asyncio.get_running_loop().time()
+        async with contextlib.aclosing(self._protocol2.resolve(references, within=within)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _watched_as(
+        self, connection: str, references: Sequence[Reference], protocol: Protocol2
+    ) -> AsyncIterator[Reference]:
+        await self._connections.ensure(connection, deadline=asyncio.get_running_loop().time() + _CONFIGURE_WITHIN)
+        async with contextlib.aclosing(protocol.watch(references)) as changed:
+            async for reference in changed:
+                yield reference
 
     async def _answers(self, references: Sequence[Reference], deadline: float) -> AsyncIterator[Answer]:
         for reference in references:

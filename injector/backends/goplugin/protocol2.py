@@ -21,7 +21,7 @@ from injector.model.references import Lease, Value
 from injector.model.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from injector.backends.contract import Answer, Outcome
     from injector.errors import InjectorError, ResolutionError
@@ -67,6 +67,7 @@ class Protocol2:
         description: what it said.
         max_value_bytes: the largest value that is accepted.
         explain: what a failed call means, when *what* was asked for.
+        clean: masks the secrets that the plugin was given, should its errors quote them.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Protocol2:
         *,
         max_value_bytes: int,
         explain: Callable[[transport.CallFailed, str], Awaitable[InjectorError]],
+        clean: Callable[[str], str],
     ) -> None:
         self._channel = channel
         self._plugin = plugin
         self.description = description
         self._max_value_bytes = max_value_bytes
         self._explain = explain
+        self._clean = clean
         self._leases: dict[str, dict[str, None]] = {}
 
     @classmethod
@@ -94,6 +97,7 @@ class Protocol2:
         prefix: str,
         max_value_bytes: int,
         explain: Callable[[transport.CallFailed, str], Awaitable[InjectorError]],
+        clean: Callable[[str], str],
     ) -> Protocol2:
         """
         Asks the plugin what it is. Has no time-out of its own.
@@ -111,18 +115,20 @@ class Protocol2:
                 f"{plugin} does not answer for {prefix} but for {', '.join(sorted(description.prefixes))}",
                 hint="install it under the name of its own prefix, in lower case",
             )
-        return cls(channel, plugin, description, max_value_bytes=max_value_bytes, explain=explain)
+        return cls(channel, plugin, description, max_value_bytes=max_value_bytes, explain=explain, clean=clean)
 
-    async def configure(self, connection: str, settings: Mapping[str, Any], *, within: float | None = None) -> None:
+    async def configure(
+        self, connection: str, settings: Mapping[str, Any], *, version: int = 0, within: float | None = None
+    ) -> None:
         """
-        Gives a connection ("" is the ambient one) its settings: JSON's types.
+        Gives a connection ("" is the ambient one) its settings: JSON's types. *version* goes up with their changes.
 
         Raises:
             InvalidConfiguration: the plugin refuses them; ResolutionError of another kind for another reason.
             PluginError: it failed.
         """
         messages = _messages()
-        request = messages.ConfigureRequest(connection=connection)
+        request = messages.ConfigureRequest(connection=connection, version=version)
         request.settings.update(settings)
         try:
             raw = await self._channel.call(f"{_SERVICE}/Configure", request.SerializeToString(), within=within)
@@ -135,7 +141,7 @@ class Protocol2:
                 raise errors.InvalidConfiguration(error.message, hint=error.hint)
             raise error
 
-    async def resolve(self, references: Sequence[Reference], *, within: float) -> AsyncIterator[Answer]:
+    async def resolve(self, references: Sequence[Reference], *, within: float) -> AsyncGenerator[Answer, None]:
         """See `Backend.fetch`; *within* is its timeout. All of *references* are of one connection."""
         request = self._request(_messages().ResolveRequest, references)
         left = dict(enumerate(references))
@@ -156,7 +162,7 @@ class Protocol2:
         if left:
             raise self._fault(f"ended its answers without one for {_several(left.values())}")
 
-    async def watch(self, references: Sequence[Reference]) -> AsyncIterator[Reference]:
+    async def watch(self, references: Sequence[Reference]) -> AsyncGenerator[Reference, None]:
         """
         Each reference whose value may have changed, until the plugin ends it. All are of one connection.
 
@@ -236,8 +242,8 @@ class Protocol2:
         kind = _KINDS.get(name, errors.BackendUnavailable)
         message = shown(error.message) or f"has no value for {what}, and does not say why"
         return kind(
-            f"{self._plugin}: {message}",
-            hint=shown(error.hint) or None,
+            self._clean(f"{self._plugin}: {message}"),
+            hint=self._clean(shown(error.hint)) or None,
             retry_after=_seconds(error.retry_after) if error.HasField("retry_after") else None,
         )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.backends.goplugin.wiring import Wiring
+    from injector.connections.connection import Connection
     from injector.telemetry.logs import Log
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -104,6 +105,7 @@ async def reattach(
     wiring: Wiring,
     is_pinned: bool = False,
     configuration: Mapping[str, Any] | None = None,
+    connections: Mapping[str, Connection] | None = None,
 ) -> GoPluginBackend:
     """
     The backend of a plugin that runs already. Its `close` drops the connection and nothing else.
@@ -136,6 +138,7 @@ async def reattach(
         wiring=wiring,
         prefix=prefix,
         configuration=configuration,
+        connections=connections,
     )
     await backend.get_ready(start_timeout)
     log.info("plugin reattached", plugin=backend.name)

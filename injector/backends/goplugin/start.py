@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from injector.backends.discovery import Candidate
+    from injector.connections.connection import Connection
     from injector.telemetry.logs import Log
 
 _VERSIONS = (1, 2)
@@ -34,6 +35,7 @@ async def start_plugin(
     max_value_bytes: int = 16 * _MIB,
     wiring: Wiring = DEFAULT,
     configuration: Mapping[str, Any] | None = None,
+    connections: Mapping[str, Connection] | None = None,
     versions: Collection[int] = _VERSIONS,
 ) -> GoPluginBackend:
     """
@@ -49,6 +51,7 @@ async def start_plugin(
         max_value_bytes: the largest value that is accepted.
         wiring: what is asked of the connection.
         configuration: settings of the ambient connection, as JSON's types; needs protocol 2.
+        connections: those that are in use, by name; it may change at any time, and holds for the next call.
         versions: the protocol versions that are offered to it.
 
     Raises:
@@ -95,6 +98,7 @@ async def start_plugin(
         identity=identity,
         prefix=candidate.prefix,
         configuration=configuration,
+        connections=connections,
     )
     await backend.get_ready(start_timeout)
     return backend

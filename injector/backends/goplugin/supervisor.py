@@ -13,11 +13,12 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from injector.backends.contract import Limits, Releasing, Watching
+from injector.backends.contract import Limits, Releasing, TakesConnections, Watching
 from injector.backends.goplugin.supervision import PluginState, PluginStatus
 from injector.errors import (
     CallTimeout,
     InjectorError,
+    InvalidConfiguration,
     PluginCrashed,
     PluginError,
     PluginKeepsCrashing,
@@ -166,6 +167,17 @@ class SupervisedPlugin:
         instance: object = self.instance
         if isinstance(instance, Releasing):
             await instance.release(leases, connection=connection)
+
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109  # part of the contract
+        """See contract.TakesConnections. A restart counts into *timeout*."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        instance = await self._up(deadline)
+        if not isinstance(instance, TakesConnections):
+            raise InvalidConfiguration(f"{self._name} takes no connections", hint="use it without connection=")
+        try:
+            await instance.connect(connection, timeout=deadline - asyncio.get_running_loop().time())
+        except PluginCrashed as error:
+            raise self._crashed(instance, error) from None
 
     async def close(self) -> None:
         """Ends the instance, a start under way and the health checks. May be called more than once. Never raises."""

@@ -90,6 +90,8 @@ def _build(settings: ConnectionSettings) -> Any:
         session = botocore.session.Session(profile=settings.profile)
         region = settings.region or _region(session)
         session.set_default_client_config(_config())  # for STS too, which the credentials may need
+        if settings.access_key is not None:
+            session.set_credentials(*settings.access_key)
         _require_credentials(session)
         if settings.role_arn:
             _assume(session, settings.role_arn, region)

@@ -14,6 +14,11 @@ SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
     "additionalProperties": False,
+    "dependentRequired": {
+        "accessKeyId": ["secretAccessKey"],
+        "secretAccessKey": ["accessKeyId"],
+        "sessionToken": ["accessKeyId", "secretAccessKey"],
+    },
     "properties": {
         "region": {
             "type": "string",
@@ -35,8 +40,36 @@ SCHEMA: dict[str, Any] = {
             "pattern": "^[^\\s]",
             "description": "A profile of the AWS configuration files; AWS_PROFILE when it is not given.",
         },
+        "accessKeyId": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_]{4,128}$",
+            "description": "An access key, with secretAccessKey; without, the AWS SDK looks for credentials.",
+        },
+        "secretAccessKey": {
+            "type": "string",
+            "pattern": "^[^\\s]+$",
+            "writeOnly": True,
+            "description": "The secret of accessKeyId.",
+        },
+        "sessionToken": {
+            "type": "string",
+            "pattern": "^[^\\s]+$",
+            "writeOnly": True,
+            "description": "The token of temporary credentials, with accessKeyId and secretAccessKey.",
+        },
     },
 }
+
+
+class AccessKey(NamedTuple):
+    """Credentials that were given, and not found by the AWS SDK. They are not printed."""
+
+    key_id: str
+    secret: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return "AccessKey(***)"
 
 
 class ConnectionSettings(NamedTuple):
@@ -46,6 +79,7 @@ class ConnectionSettings(NamedTuple):
     endpoint: str | None = None
     role_arn: str | None = None
     profile: str | None = None
+    access_key: AccessKey | None = None
 
 
 def parse(settings: Mapping[str, Any]) -> ConnectionSettings:
@@ -60,6 +94,15 @@ def parse(settings: Mapping[str, Any]) -> ConnectionSettings:
             raise InvalidConfiguration(
                 f"the setting {name} of awsparamstr is not usable", hint=str(properties[name]["description"])
             )
+    for name, others in SCHEMA["dependentRequired"].items():
+        if name in settings and (missing := [other for other in others if other not in settings]):
+            raise InvalidConfiguration(
+                f"awsparamstr is given {name} without {missing[0]}",
+                hint="give accessKeyId and secretAccessKey",
+            )
+    access_key = None
+    if "accessKeyId" in settings:
+        access_key = AccessKey(settings["accessKeyId"], settings["secretAccessKey"], settings.get("sessionToken"))
     return ConnectionSettings(
-        settings.get("region"), settings.get("endpoint"), settings.get("roleArn"), settings.get("profile")
+        settings.get("region"), settings.get("endpoint"), settings.get("roleArn"), settings.get("profile"), access_key
     )

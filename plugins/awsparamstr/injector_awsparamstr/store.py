@@ -48,7 +48,7 @@ class ParameterStore(TokenStore):
         return Description(prefixes=("AWSPARAMSTR",), largest_batch=MOST_NAMES, most_in_flight=IN_FLIGHT, schema=SCHEMA)
 
     def configure(self, connection: str, settings: Mapping[str, Any]) -> None:
-        """Takes region, endpoint, roleArn and profile; a connection without some has the environment's."""
+        """Takes what `configuration.SCHEMA` has; a connection without some of it has the environment's."""
         client = LazyClient(parse(settings))
         with self._lock:
             self._clients[connection] = client

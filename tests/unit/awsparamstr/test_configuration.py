@@ -41,10 +41,21 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(name, value):
     assert "hunter2" not in str(caught.value) + str(caught.value.hint)
 
 
+def test_an_access_key_is_whole_and_does_not_print_itself():
+    key = {"accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "hunter2", "sessionToken": "hunter3"}
+    settings = parse(key)
+    assert tuple(settings.access_key) == ("AKIAEXAMPLE", "hunter2", "hunter3")
+    assert "hunter" not in repr(settings)
+    for name in ("accessKeyId", "secretAccessKey"):
+        with pytest.raises(InvalidConfiguration, match=f"without {name}") as caught:
+            parse({field: value for field, value in key.items() if field != name})
+        assert "hunter" not in str(caught.value)
+
+
 def test_an_unknown_setting_is_refused_with_those_that_there_are():
     with pytest.raises(InvalidConfiguration, match="regoin") as caught:
         parse({"regoin": "eu-west-1"})
-    assert "region, endpoint, roleArn, profile" in str(caught.value.hint)
+    assert "region, endpoint, roleArn, profile, accessKeyId" in str(caught.value.hint)
 
 
 def test_the_description_says_what_a_host_needs():

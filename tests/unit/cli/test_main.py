@@ -8,12 +8,12 @@ import json
 import click
 import pytest
 
+from injector.cli import connection, plugin
 from injector.cli import main as entry
-from injector.cli import plugin
 from injector.errors import ExitCode, InjectorError
 
 
-@pytest.mark.parametrize("commands", [entry.COMMANDS, plugin.COMMANDS])
+@pytest.mark.parametrize("commands", [entry.COMMANDS, plugin.COMMANDS, connection.COMMANDS])
 def test_every_commands_short_help_is_its_own(commands: dict[str, tuple[str, str]]) -> None:
     for name, (module, text) in commands.items():
         command = importlib.import_module(module).command

@@ -46,6 +46,9 @@ def test_the_command_imports_nothing_heavy() -> None:
         ["plugin", "list"],
         ["plugin", "--help"],
         ["plugin", "new", "--help"],
+        ["connection", "--help"],
+        ["connection", "add", "--help"],
+        ["connection", "list"],
     ],
 )
 def test_commands_that_need_no_backend_import_none(arguments: list[str]) -> None:
@@ -70,6 +73,12 @@ def test_only_the_formats_that_are_used_are_loaded(tmp_path: Path, name: str, ab
         f"from injector.cli.main import main\nassert main(['render', {name!r}]) == 0"
     )
     assert absent not in modules_after(code, cwd=tmp_path)
+
+
+def test_a_render_without_connections_does_without_their_store(tmp_path: Path) -> None:
+    (tmp_path / "template").write_text("a=ENV://HOME")
+    code = "from injector.cli.main import main\nassert main(['render', 'template']) == 0"
+    assert not modules_after(code, cwd=tmp_path) & {"sqlite3", "cryptography", "injector.connections.store"}
 
 
 def test_version_starts_no_thread_and_no_process() -> None:

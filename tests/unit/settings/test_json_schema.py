@@ -29,7 +29,7 @@ def test_every_setting_is_in_it() -> None:
     properties = json_schema()["properties"]
     for option in OPTIONS:
         group, _, name = option.key.rpartition(".")
-        assert name in (properties["plugins"]["properties"] if group else properties)
+        assert name in (properties[group]["properties"] if group else properties)
     assert len(properties["files"]["items"]["properties"]) == len(OVERRIDES)
 
 
@@ -39,6 +39,7 @@ def test_every_setting_is_in_it() -> None:
         "",
         "onMissing: default\ntimeout: 1m30s\nmode: '0640'\nplugins:\n  callTimeout: 500ms\n  maxValueSize: 1Mi\n",
         "mode: 0600\nrefresh: off\nmaxStale: 'off'\nlisten: '[::1]:8080'\n",
+        "connection: prod-eu, vault\nconnections: {store: c.db}\nfiles: [{match: '*.x', connection: dev}]\n",
         "plugins:\n  verify: off\n  autoMtlsFor: {demo: off}\n  configuration: {demo: {any: [1, {thing: true}]}}\n",
         "plugins:\nfiles:\n  - {match: '*.conf', write: in-place, owner: 1000}\nowner: app\n",
         "pluginPath: [a, /b]\nonError:\n",

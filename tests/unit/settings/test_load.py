@@ -166,14 +166,20 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "plugin_wasm_memory": "32Mi",
         "plugin_lock_file": "/d/lock",
         "plugin_verify": "required",
+        "connection": "prod-eu, vault",
+        "connections_store": "/e/connections.db",
+        "master_key_file": "/e/key",
+        "connections_directory": "/f",
     }
     assert {option.flag for option in OPTIONS} == set(texts)
     by_variable = _load(environ={f"INJECTOR_{name.upper()}": text for name, text in texts.items()})
     lists = {"inputs": ("/t/a.yml", "-"), "plugin_path": ("/a", "b"), "pass_environment": ["A", "B_2"]}
     by_flag = _load(flags=texts | lists | {"envsubst": True})
-    by_default = PluginSettings()
-    changed = [option.field.partition(".")[2] for option in OPTIONS if "." in option.field]
-    assert all(getattr(by_flag.plugins, field) != getattr(by_default, field) for field in changed)
+    assert by_flag.connection == ("prod-eu", "vault")
+    for group in ("plugins", "connections"):
+        changed = [option.field.partition(".")[2] for option in OPTIONS if option.field.startswith(f"{group}.")]
+        for field in changed:
+            assert getattr(getattr(by_flag, group), field) != getattr(getattr(Settings(), group), field)
     assert by_variable == by_flag
     assert by_flag.plugin_path == (Path("/a"), Path("b"))
     assert by_flag.plugins.max_value_size == 64_000

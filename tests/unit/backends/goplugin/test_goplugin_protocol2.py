@@ -50,7 +50,7 @@ async def explain(failure, what):
 
 
 async def begin(channel, prefix="DEMO"):
-    return await Protocol2.begin(channel, "plugin demo", prefix=prefix, max_value_bytes=100, explain=explain)
+    return await Protocol2.begin(channel, "plugin demo", prefix=prefix, max_value_bytes=100, explain=explain, clean=str)
 
 
 async def ask(*answers):
