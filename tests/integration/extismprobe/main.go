@@ -31,6 +31,10 @@ func pluginConfigure() int32 {
 		pdk.SetErrorString(refuse)
 		return 2
 	}
+	if given["base_url"] == "nonsense" {
+		pdk.SetErrorString("base_url is no URL")
+		return 1
+	}
 	if given["trap"] != "" {
 		panic("trapped with " + given["trap"])
 	}
