@@ -368,20 +368,20 @@ async def start_module(tmp_path: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def build_wasm(go_toolchain: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """`build_wasm(module)`: the WASM reactor of a Go module's package, built once for all workers of a run."""
+def build_wasm(go_toolchain: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`build_wasm(module, package=".")`: the WASM reactor of a Go package, built once for all workers of a run."""
     import fcntl
 
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wasm-modules"
     shared.mkdir(exist_ok=True)
 
-    def build(module: Path) -> Path:
-        target = shared / f"{module.name}.wasm"
-        with (shared / f"{module.name}.lock").open("w") as lock:
+    def build(module: Path, package: str = ".") -> Path:
+        target = shared / f"{module.name}-{Path(package).name}.wasm"
+        with (shared / f"{target.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.exists():
-                command = [go_toolchain, "build", "-buildmode=c-shared", "-o", str(target), "."]
+                command = [go_toolchain, "build", "-buildmode=c-shared", "-o", str(target), package]
                 subprocess.run(command, cwd=module, check=True, env=os.environ | {"GOOS": "wasip1", "GOARCH": "wasm"})
         return target
 

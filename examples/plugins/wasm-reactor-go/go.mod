@@ -1,0 +1,3 @@
+module injector.example/wasm-reactor
+
+go 1.24

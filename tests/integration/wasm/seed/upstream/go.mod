@@ -1,0 +1,3 @@
+module github.com/DevLabFoundry/configmanager/v3
+
+go 1.24
