@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-ALL = ("scanner", "startup", "render", "goplugin", "parameters", "integrity", "plugin_file")
+ALL = ("scanner", "startup", "render", "goplugin", "parameters", "integrity", "plugin_file", "wasm")
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ALL

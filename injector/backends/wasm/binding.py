@@ -51,10 +51,11 @@ def ask_at_epochs(store: Store, running: Callable[[], Instance]) -> None:
     """
     from wasmtime import _ffi as ffi
 
-    if running not in _EPOCH_CALLBACKS:
-        _EPOCH_CALLBACKS[running] = _epoch_callback(running)
-    none = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
-    ffi.wasmtime_store_epoch_deadline_callback(store.ptr(), _EPOCH_CALLBACKS[running], None, none)
+    callback = _EPOCH_CALLBACKS.get(running)
+    if callback is None:  # of two threads that come here at once, both take the one that is kept: stores point to it
+        callback = _EPOCH_CALLBACKS.setdefault(running, _epoch_callback(running))
+    no_finalizer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
+    ffi.wasmtime_store_epoch_deadline_callback(store.ptr(), callback, None, no_finalizer)
     store.set_epoch_deadline(1)
 
 

@@ -57,14 +57,14 @@ _OK, _TOO_SMALL, _INTERNAL, _NO_STORE, _NO_VALUE = 0, -1, -4, -6, -7
 _SAID: Final = re.compile(rf"({'|'.join(KINDS)})(?: (\d{{1,5}}(?:\.\d{{1,3}})?))?: (.*)", re.DOTALL)
 _SEE_LOG: Final = "what the plugin printed is in the log at level debug"
 
-# Exports and their types. The first four are the protocol's; the others are used when they are there.
+# Exports and their types. The first are the protocol's; the others are used when they are there.
 _NEEDED: Final = {
     "memory": "memory",
-    "_initialize": "() -> ()",
     "allocate": "(i32) -> (i32)",
     "strategy_token_value": "(i32, i32, i32, i32, i32) -> (i32)",
 }
 _OPTIONAL: Final = {
+    "_initialize": "() -> ()",
     "deallocate": "(i32, i32) -> ()",
     "plugin_configure": "(i32, i32) -> (i32)",
     "last_error": "(i32, i32) -> (i32)",

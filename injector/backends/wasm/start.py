@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from pathlib import Path  # noqa: TC003 - msgspec reads the fields' types
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from injector.backends.wasm.background import in_background
 from injector.backends.wasm.cache import CompiledModules
 from injector.backends.wasm.detection import FlavourKind, flavour_kind
 from injector.backends.wasm.extism import ExtismFlavour
@@ -58,7 +58,7 @@ async def start_wasm(
         WasmRuntimeMissing: wasmtime is not installed.
         InvalidConfiguration: it takes no settings, and there are some.
     """
-    return await asyncio.to_thread(_started, candidate, configuration, options, environment or {}, log)
+    return await in_background(lambda: _started(candidate, configuration, options, environment or {}, log))
 
 
 def _started(

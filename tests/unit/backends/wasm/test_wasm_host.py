@@ -15,6 +15,7 @@ import pytest
 from wasm_modules import ECHO, WASI, compiled, lookup, reactor
 
 from injector import errors
+from injector.backends.wasm.background import in_background
 from injector.backends.wasm.deadline import Deadline
 from injector.backends.wasm.host_function import HostFunction
 from injector.backends.wasm.runtime import Runtime
@@ -118,6 +119,16 @@ async def test_no_thread_ticks_while_no_guest_runs(start_module: Any) -> None:
     await ask(backend, "a")
     await wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "wasm-epochs"])
     assert type((await ask(backend, "a"))["a"]) is Value
+
+
+async def test_a_start_that_is_cancelled_is_not_waited_for() -> None:
+    go_on = threading.Event()
+    start = asyncio.create_task(in_background(lambda: go_on.wait(60)))
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    go_on.set()
 
 
 # -------------------------------------------------------------------- the errors of one thread never reach another
@@ -299,7 +310,7 @@ async def test_an_exported_function_is_called_with_an_input(start_module: Any) -
         ),
         ('(module (func (export "_start")))', "a WASM command"),
         ('(module (func (export "other")))', "neither a reactor plugin"),
-        ('(module (memory (export "memory") 1) (func (export "strategy_token_value")))', "exports _initialize"),
+        ('(module (memory (export "memory") 1) (func (export "strategy_token_value")))', "exports allocate"),
     ],
 )
 async def test_a_module_of_no_flavour_is_refused_with_the_reason(text: str, reason: str, start_module: Any) -> None:
