@@ -73,7 +73,18 @@ func resolve() int32 {
 	for i, r := range asked.References {
 		a := answer{Reference: i}
 		verb, rest, _ := strings.Cut(r.Path, ":")
+		if known := configured["known"]; known != "" {
+			table := map[string]string{}
+			_ = json.Unmarshal([]byte(known), &table)
+			verb = "known"
+			if value, ok := table[r.Path]; ok {
+				a.Value = text(value)
+			} else {
+				a.Error = map[string]any{"kind": "not_found", "message": "there is no " + r.Path}
+			}
+		}
 		switch verb {
+		case "known":
 		case "secret":
 			a.Value = text(configured["secret"])
 		case "echo":
