@@ -255,9 +255,11 @@ async def test_what_a_guest_logs_is_in_our_log_without_its_credentials(start) ->
     lines = io.StringIO()
     backend = await start(settings={"api_key": "hunter2-hunter2"}, log=Log(Level.DEBUG, stream=lines))
     await probe(backend, "log:this hunter2-hunter2 that")
+    await probe(backend, "pieces:bit by bit hunter2-hunter2")
     text = lines.getvalue()
     assert "logged this *** that" in text
     assert "printed this *** that" in text
+    assert "bit by bit ***" in text
     assert "hunter2" not in text
 
 

@@ -185,6 +185,10 @@ func probed(input string) int32 {
 	case "files":
 		_, err := os.ReadFile("/etc/passwd")
 		pdk.OutputString(fmt.Sprintf("%v %d", err != nil, len(os.Environ())))
+	case "pieces":
+		for _, b := range []byte(arg) {
+			_, _ = os.Stderr.Write([]byte{b})
+		}
 	case "log":
 		pdk.Log(pdk.LogInfo, "logged "+arg)
 		fmt.Fprintln(os.Stderr, "printed "+arg)
