@@ -134,9 +134,9 @@ async def test_templates_that_cannot_be_read_for_a_hanging_disk_are_named(bench:
     bench.write("f", "1")
     sidecar = await bench.start()
     gate = threading.Event()
-    monkeypatch.setattr(sidecar._templates, "look", lambda _: gate.wait(PATIENCE))
+    monkeypatch.setattr(sidecar._looking._templates, "look", lambda _: gate.wait(PATIENCE))
     sidecar.look()
-    await eventually(lambda: sidecar._looking)
+    await eventually(lambda: sidecar._looking.is_under_way)
     bench.clock.time += 6.0
     assert late(bench.vitals) == ["templates"]
     await bench.stop()
@@ -158,16 +158,16 @@ async def test_a_watcher_that_stands_still_is_named(bench: Bench, monkeypatch: p
 async def test_a_look_that_fails_is_tried_again_and_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write("f", "1")
     sidecar = await bench.start()
-    real = sidecar._templates.look
+    real = sidecar._looking._templates.look
 
     def fail(_: object) -> None:
         raise InputError("replaced again and again")
 
-    monkeypatch.setattr(sidecar._templates, "look", fail)
+    monkeypatch.setattr(sidecar._looking._templates, "look", fail)
     await bench.look()
     assert [error.message for error in sidecar.errors()] == ["replaced again and again"]
     assert bench.file("f").state is FileState.READY
-    monkeypatch.setattr(sidecar._templates, "look", real)
+    monkeypatch.setattr(sidecar._looking._templates, "look", real)
     bench.write("f", "2")
     await bench.move(5)
     assert bench.read("f") == "2"
