@@ -278,6 +278,19 @@ async def test_a_lease_is_given_back_when_no_template_uses_it(bench: Bench, stor
     assert len(sidecar._cache) == 1  # the value is in memory no more
 
 
+async def test_a_lease_of_several_values_is_given_back_with_the_last_of_them(bench: Bench, stores) -> None:
+    shared = Lease("lease-1", 3600.0)
+    stores["AAA"].values |= {"/user": value("u", lease=shared), "/password": value("p", lease=shared), "/y": "2"}
+    bench.write("f", "AAA:///user AAA:///password")
+    await bench.start()
+    bench.write("f", "AAA:///user")
+    await bench.look()
+    assert stores["AAA"].released == []
+    bench.write("f", "AAA:///y")
+    await bench.look()
+    assert stores["AAA"].released == ["lease-1"]
+
+
 async def test_a_push_is_asked_for_at_once(bench: Bench, stores) -> None:
     stores["AAA"].can_watch = True
     stores["AAA"].values |= {"/x": "1", "/y": "2"}
