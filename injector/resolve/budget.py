@@ -114,7 +114,7 @@ class Budgets:
         self._kept: dict[Hashable, _Kept] = {}
 
     def of(self, account: Hashable, limit: RateLimit | None) -> CallBudget:
-        """The budget of *account* for a new run; a new one when what its service is known to bear is not what it was."""
+        """The budget of *account* for a run that begins; a new one when its service's known limit is another."""
         kept = self._kept.get(account)
         if kept is None or kept.limit != limit:
             kept = self._kept[account] = _Kept(limit, CallBudget(self._clock, limit))
