@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -100,15 +101,17 @@ def test_a_sidecar_sends_the_spans_of_each_pass_and_notification(tmp_path: Path,
     secret, out = tmp_path / "secret", tmp_path / "out"
     secret.write_text(CANARY)
     sidecar = subprocess.Popen(
-        [str(INJECTOR), "run", "templates", "--output-dir", "out", "--refresh", "200ms", "--notify", "exec:true"],
+        [str(INJECTOR), "run", "templates", "--output-dir", "out", "--notify", "exec:true"],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100"},
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: (out / "b").exists() and (out / "b").read_text() == f"b: {CANARY}\n")
+        eventually(lambda: any(span.name == "pass" for _, span in spans))
+        assert (out / "b").read_text() == f"b: {CANARY}\n"
         (tmp_path / "new").write_text(CANARY + "-2")
         (tmp_path / "new").rename(secret)
+        sidecar.send_signal(signal.SIGHUP)
         eventually(lambda: {span.name for _, span in spans} >= {"pass", "fetch", "render", "publish", "notify"})
         eventually(lambda: sum(span.name == "render" for _, span in spans) >= 4)
     finally:

@@ -287,7 +287,7 @@ class Sidecar:
         for account in self._cache.accounts():
             self._fetch(account, now)
         if self._outputs.are_busy():
-            self._span.open()
+            self._span.open(now)
         self._outputs.advance()
         if not self.started.is_set() and self._looking.has_looked and self._outputs.are_started():
             self.started.set()
@@ -332,7 +332,7 @@ class Sidecar:
             for reference in due:
                 entry = self._cache.get(reference)
                 self._meter.cached("miss" if entry is None or entry.value is None else "expired")
-            self._span.open()
+            self._span.open(now)
             self._fetcher.start(account, due, self._cache.draw(), self._settings)
         else:
             self._timers.set(("values", account), self._cache.next_due(account))

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from injector.telemetry.traces import Span, Tracer
 
+LONGEST = 60.0
+"""Seconds after which what is begun goes into a new span: with a store that hangs there may always be something."""
+
 
 class PassSpan:
     """
@@ -20,14 +23,18 @@ class PassSpan:
         self._tracer = tracer
         self._open = contextlib.ExitStack()
         self._span: Span | None = None
+        self._since = 0.0
 
     @property
     def is_open(self) -> bool:
         return self._span is not None
 
-    def open(self) -> None:
-        """There is work; nothing to do when there was already."""
+    def open(self, now: float) -> None:
+        """There is work at *now* (monotonic); nothing to do when there was already."""
+        if now - self._since > LONGEST:
+            self.close()
         if self._span is None:
+            self._since = now
             self._span = self._open.enter_context(self._tracer.span("pass"))
 
     def close(self, **attributes: float) -> None:

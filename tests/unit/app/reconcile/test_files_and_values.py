@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sidecar_bench import value
 
 from injector.app.status import FileState
+from injector.backends.contract import Limits
 from injector.errors import AccessDenied, BackendUnavailable, OutputError, Throttled
 from injector.model.policy import OnError, OnMissing, WriteMode
 from injector.model.references import Lease
@@ -581,3 +582,26 @@ async def test_throttling_is_counted_and_its_delay_is_kept(bench: Bench, stores)
     assert len(stores["AAA"].calls) == calls
     await bench.move(2)
     assert len(stores["AAA"].calls) > calls
+
+
+@pytest.mark.fault(56, "a service that throttled is asked slowly at the next refresh, too: it is learnt once")
+async def test_what_throttling_taught_holds_for_the_next_refresh(bench: Bench, stores) -> None:
+    store = stores["AAA"]
+    store.limits = Limits(largest_batch=1)
+    store.values |= {f"/{number}": "1" for number in range(6)}
+    answer, refused = store.fetch, []
+
+    async def fetch(references, *, timeout: float):
+        if not refused:
+            refused.append(references)
+            raise Throttled("slow down")
+        async for one in answer(references, timeout=timeout):
+            yield one
+
+    store.fetch = fetch
+    bench.write("f", " ".join(f"AAA:///{number}" for number in range(6)))
+    await bench.start()
+    began = time.monotonic()
+    summary = await bench.sidecar.refreshed("refresh")
+    assert (summary.errors, len(refused)) == ((), 1)
+    assert time.monotonic() - began > 1.0  # six calls at about two a second; at once with a budget that forgets
