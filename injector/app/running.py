@@ -19,14 +19,17 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from injector.app.build import registry
+from injector.app.news import News
 from injector.app.ownership import only_writer
 from injector.app.reconcile.engine import Sidecar
 from injector.app.reconcile.request import SidecarRequest
 from injector.app.reconcile.sinks import CheckedSink, FileSink
 from injector.errors import InjectorError, RunFailed
+from injector.notify.threads import in_thread
 from injector.process.orphans import reaping
 from injector.process.termination import was_noted
 from injector.telemetry.meter import Meter
+from injector.telemetry.traces import NO_TRACES, make_tracer
 from injector.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -34,16 +37,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from injector.app.checking import FileCheck
-    from injector.app.reconcile.request import Result
     from injector.app.rendering import RenderRequest
     from injector.app.status import SidecarStatus
     from injector.backends.registry import Registry
     from injector.notify.notifier import Notifier
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
+    from injector.telemetry.traces import Tracer
 
 _IN_TIME = 4.5  # seconds from the signal to the end, whatever hangs; 5 are promised
 _LAST_NOTIFICATION = 1.0
+_LAST_SPANS = 0.5
 _STOPPED_BY_FORCE = 128 + signal.SIGTERM
 
 
@@ -69,12 +73,13 @@ async def run_sidecar(
         await stack.enter_async_context(only_writer(request.output_dir))
         started = time.monotonic()
         backends = registry(settings, environment, log, lasting=True)
+        tracer = make_tracer(environment, log)
         try:
-            await _Running(request, settings, backends, environment, log, settings_path, load_settings).until(
-                stop, on_hangup
-            )
+            running = _Running(request, settings, backends, environment, log, settings_path, load_settings, tracer)
+            await running.until(stop, on_hangup)
         finally:
             await backends.close()
+            await _closed(tracer)
             log.redactor.clear()
         log.info("stopped", uptime=round(time.monotonic() - started, 1))
 
@@ -91,16 +96,16 @@ class _Running:
         log: Log,
         settings_path: Path | None,
         load_settings: Callable[[], Settings] | None,
+        tracer: Tracer,
     ) -> None:
         self._settings = settings
         self._backends = backends
         self._log = log
         self._vitals = Vitals()
         self._meter = _meter(settings)
-        self._notifier = self._make_notifier(environment)
-        self._load_settings = load_settings
-        self._loop = asyncio.get_running_loop()
-        self._sink = _NotingSink(_checked_files(environment, log), self._known)
+        self._notifier = self._make_notifier(environment, tracer)
+        loop = asyncio.get_running_loop()
+        news = News(_checked_files(environment, log), self._notifier, loop, self._is_started)
         self._sidecar = Sidecar(
             request,
             settings,
@@ -109,10 +114,13 @@ class _Running:
             log=log,
             meter=self._meter,
             vitals=self._vitals,
-            sink=self._sink,
-            on_published=self._published,
+            sink=news,
+            on_published=news.published,
+            on_removed=news.removed,
             settings_path=settings_path,
-            load_settings=self._reload if load_settings is not None else None,
+            load_settings=load_settings,
+            on_settings=self._take,
+            tracer=tracer,
         )
 
     async def until(self, stop: asyncio.Event, on_hangup: list[Callable[[], object]]) -> None:
@@ -153,23 +161,17 @@ class _Running:
     def status(self) -> SidecarStatus:
         return replace(self._sidecar.status(), notifications=self._notifier.status(), plugins=self._backends.plugins())
 
-    def _published(self, template: str, output: str, digest: str) -> None:
-        """A file has new content: the application is told, unless the file is the first it will ever see."""
-        if self._sink.is_first(output):
-            self._notifier.known(template, output, digest)
-        else:
-            self._notifier.changed(template, output, digest)
+    def _is_started(self) -> bool:
+        return self._sidecar.started.is_set() and self._sidecar.first_pass.done()
 
-    def _known(self, template: str, output: str, digest: str) -> None:
-        self._loop.call_soon_threadsafe(self._notifier.known, template, output, digest)
+    def _take(self, settings: Settings) -> None:
+        """New settings hold: the engine has taken its part, and this is the notifier's."""
+        from injector.notify.worker import Timing  # late: start-up
 
-    def _reload(self) -> Settings:
-        assert self._load_settings is not None
-        settings = self._load_settings()
-        self._loop.call_soon_threadsafe(self._notifier.replace, settings.notify)
-        return settings
+        timing = Timing(settings.debounce_min, settings.debounce_max, settings.splay or 0.0)
+        self._notifier.replace(settings.notify, timing)
 
-    def _make_notifier(self, environment: Mapping[str, str]) -> Notifier:
+    def _make_notifier(self, environment: Mapping[str, str], tracer: Tracer) -> Notifier:
         from injector.notify.notifier import Notifier  # late: start-up
 
         settings = self._settings
@@ -182,6 +184,7 @@ class _Running:
             log=self._log,
             meter=self._meter,
             vitals=self._vitals,
+            tracer=tracer,
             pass_environment=settings.plugins.pass_environment,
         )
 
@@ -234,54 +237,6 @@ def _checked_files(environment: Mapping[str, str], log: Log) -> CheckedSink:
         return asyncio.run_coroutine_threadsafe(running, loop).result()
 
     return CheckedSink(FileSink(), run)
-
-
-class _NotingSink:
-    """
-    A sink that remembers which files were not there before: nobody can have read them yet.
-
-    *known* is told of files that are found as they should be, for whoever needs the hashes of all.
-    """
-
-    def __init__(self, sink: CheckedSink, known: Callable[[str, str, str], None]) -> None:
-        self._sink = sink
-        self._known = known
-        self._new: set[str] = set()
-
-    def is_first(self, output: str) -> bool:
-        """Whether *output* was made by this process, and this is its first content. True once at most."""
-        if output in self._new:
-            self._new.discard(output)
-            return True
-        return False
-
-    def publish(self, result: Result) -> bool:
-        self._note((result,))
-        return self._tell((result,), changed=self._sink.publish(result))
-
-    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
-        self._note(results)
-        many = self._sink.publish_many(results)
-        return [self._tell((result,), changed=changed) for result, changed in zip(results, many, strict=True)]
-
-    def publish_set(self, results: Sequence[Result]) -> bool:
-        self._note(results)
-        return self._tell(results, changed=self._sink.publish_set(results))
-
-    def remove(self, path: Path, root: Path | None) -> bool:
-        return self._sink.remove(path, root)
-
-    def _note(self, results: Sequence[Result]) -> None:
-        self._new.update(str(result.path) for result in results if not os.path.lexists(result.path))
-
-    def _tell(self, results: Sequence[Result], *, changed: bool) -> bool:
-        if not changed:
-            import hashlib  # late: start-up
-
-            for result in results:
-                digest = hashlib.sha256(result.data.reveal()).hexdigest()
-                self._known(result.template, str(result.path), digest)
-        return changed
 
 
 @contextlib.asynccontextmanager
@@ -368,6 +323,15 @@ def _end_in_time() -> None:
     """Ends the process when the orderly way hangs: a file system or a plugin that does not answer."""
     time.sleep(_IN_TIME)
     os._exit(_STOPPED_BY_FORCE)
+
+
+async def _closed(tracer: Tracer) -> None:
+    """Sends the last spans, if there are any; a collector that is away holds up the end for a moment only."""
+    if tracer is NO_TRACES:
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_SPANS):
+            await in_thread(tracer.close)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from injector.notify.carry_out import carrier
 from injector.notify.worker import Timing, Worker
+from injector.telemetry.traces import NO_TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from injector.settings.actions import Action
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
+    from injector.telemetry.traces import Tracer
     from injector.telemetry.vitals import Vitals
 
 
@@ -38,6 +40,7 @@ class Notifier:
         log: where successes, failures and what commands print are written; its redactor cleans all of it.
         meter: told of each action that ended.
         vitals: an action that does not end in its time is overdue there.
+        tracer: gets a span `notify` for each attempt.
         pass_environment: further variables that commands get, `NAME` or `NAME_*`.
     """
 
@@ -52,12 +55,14 @@ class Notifier:
         log: Log,
         meter: Meter,
         vitals: Vitals,
+        tracer: Tracer = NO_TRACES,
         pass_environment: Sequence[str] = (),
     ) -> None:
         self._timing = Timing(debounce_min=debounce_min, debounce_max=debounce_max, splay=splay or 0.0)
         self._log = log
         self._meter = meter
         self._vitals = vitals
+        self._tracer = tracer
         self._carry_out = carrier(environment, pass_environment, log)
         self._files: dict[tuple[str, str], str] = {}
         self._workers: dict[str, Worker] = {}
@@ -111,11 +116,12 @@ class Notifier:
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=seconds)
 
-    def replace(self, actions: Sequence[Action]) -> None:
+    def replace(self, actions: Sequence[Action], timing: Timing | None = None) -> None:
         """
-        From now on these actions hold. What is left of one keeps its state and its waiting changes; one that runs is
-        not interrupted.
+        From now on these actions hold, and *timing*, unless it is None, for changes to come. What is left of an action
+        keeps its state and its waiting changes; one that runs is not interrupted.
         """
+        self._timing = timing or self._timing
         old, self._workers = self._workers, {}
         for action in actions:
             worker = old.pop(action.name, None)
@@ -123,7 +129,7 @@ class Notifier:
                 if worker is not None:
                     worker.retire()
                 worker = self._worker(action)
-            worker.action = action
+            worker.action, worker.timing = action, self._timing
             self._workers[action.name] = worker
         for worker in old.values():
             worker.retire()
@@ -142,6 +148,7 @@ class Notifier:
             log=self._log,
             meter=self._meter,
             vitals=self._vitals,
+            tracer=self._tracer,
         )
 
     def _start_new(self) -> None:

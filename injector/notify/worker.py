@@ -19,6 +19,7 @@ from injector.errors import NotifyError, NotifyFailed, NotifyPostponed
 from injector.model.notification import NotificationStatus
 from injector.notify.carry_out import Changes
 from injector.telemetry.logs import Level
+from injector.telemetry.traces import NO_TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from injector.settings.actions import Action
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
+    from injector.telemetry.traces import Tracer
     from injector.telemetry.vitals import Vitals
 
 _SECONDS_WITHOUT_TIMEOUT: Final = 10.0  # a signal is sent at once
@@ -49,7 +51,7 @@ class Timing(Struct, frozen=True):
 
 class Worker:
     """
-    Carries out `action` for the changes that it is told of, by *carry_out*, which raises NotifyError.
+    Carries out `action` for the changes that it is told of, by *carry_out*, which raises NotifyError, at `timing`.
 
     *files* has the digest of every known file, by template and output; it is only read.
     """
@@ -64,14 +66,16 @@ class Worker:
         log: Log,
         meter: Meter,
         vitals: Vitals,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         self.action = action
-        self._timing = timing
+        self.timing = timing
         self._carry_out = carry_out
         self._files = files
         self._log = log
         self._meter = meter
         self._vitals = vitals
+        self._tracer = tracer
         self._pending: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
         self._settled_at = self._latest_at = self._splayed = 0.0
@@ -88,9 +92,9 @@ class Worker:
         now = time.monotonic()
         if not self._is_new:
             self._is_new = True
-            self._latest_at = now + self._timing.debounce_max
-            self._splayed = random.uniform(0, self._timing.splay)  # noqa: S311  # no secret
-        self._settled_at = now + self._timing.debounce_min
+            self._latest_at = now + self.timing.debounce_max
+            self._splayed = random.uniform(0, self.timing.splay)  # noqa: S311  # no secret
+        self._settled_at = now + self.timing.debounce_min
         self._pending[template, output] = None
         self._wake.set()
 
@@ -136,7 +140,8 @@ class Worker:
         self._vitals.expect(worker, within=within)
         error: NotifyError | None = None
         try:
-            await self._carry_out(action, self._changes(action, group))
+            with self._tracer.span("notify", notification=action.name, kind=action.kind, files=len(group)):
+                await self._carry_out(action, self._changes(action, group))
         except NotifyError as caught:
             error = caught
         except Exception as caught:  # noqa: BLE001  # one action's fault must not end the notifications
@@ -173,8 +178,8 @@ class Worker:
             return
         self._failures += 1
         self._error = self._log.redactor.clean(error.message)
-        pause = self._timing.pause_first * 2 ** min(self._failures - 1, _DOUBLINGS)
-        pause = min(pause, self._timing.pause_most) * random.uniform(0.5, 1)  # noqa: S311  # no secret
+        pause = self.timing.pause_first * 2 ** min(self._failures - 1, _DOUBLINGS)
+        pause = min(pause, self.timing.pause_most) * random.uniform(0.5, 1)  # noqa: S311  # no secret
         self._retry_at, self._not_before = now + pause, now + asked
         self._meter.notified(action.kind, "failed")
         self._say(

@@ -10,17 +10,21 @@ second without throttling adds `INCREASE` calls a second, up to the known limit 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from injector.backends.contract import RateLimit
 
 DECREASE = 0.9  # mild: the measured rate is already what the service let through
 INCREASE = 1.0  # calls a second, each second
 SLOWEST = 0.5  # calls a second; below that a render would not end
+LONGEST_QUIET = 1.0 / SLOWEST  # seconds between two answers that count as asking all the time
 WINDOW_SECONDS = 1.0  # over which the achieved rate is measured
 CATCH_UP_SECONDS = 0.25  # of quiet that may be made good at once: a service's bucket fills during a pause as well
 
@@ -56,7 +60,9 @@ class CallBudget:
         self._succeeded.append(now)
         self._forget(now)
         if self._rate is not None and now > self._raised_at:
-            self._rate = min(self._fastest, self._rate + INCREASE * (now - self._raised_at))
+            # A quiet time tells nothing of what the service bears: between two fetches the rate does not grow.
+            asked_for = min(now - self._raised_at, LONGEST_QUIET)
+            self._rate = min(self._fastest, self._rate + INCREASE * asked_for)
             self._raised_at = now
 
     def throttled(self, pause: float) -> None:
@@ -70,6 +76,13 @@ class CallBudget:
             self._next = now
         self._raised_at = now + pause
         self._paused_until = max(self._paused_until, now + pause)
+
+    def resume(self) -> None:
+        """
+        A new run begins: the pause is over, the rate stays. When to ask again after a long pause is for who begins runs
+        to know; one that waited for it here would end at its deadline.
+        """
+        self._paused_until = 0.0
 
     def _reserve(self) -> float:
         """Seconds to wait before asking again; 0 means: go, and your slot is taken."""
@@ -86,3 +99,28 @@ class CallBudget:
     def _forget(self, now: float) -> None:
         while self._succeeded and self._succeeded[0] < now - WINDOW_SECONDS:
             self._succeeded.popleft()
+
+
+class _Kept(Struct):
+    limit: RateLimit | None
+    budget: CallBudget
+
+
+class Budgets:
+    """The budgets of accounts, kept from one fetch to the next: throttling is learnt once. *clock* is CallBudget's."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: dict[Hashable, _Kept] = {}
+
+    def of(self, account: Hashable, limit: RateLimit | None) -> CallBudget:
+        """The budget of *account* for a run that begins; a new one when its service's known limit is another."""
+        kept = self._kept.get(account)
+        if kept is None or kept.limit != limit:
+            kept = self._kept[account] = _Kept(limit, CallBudget(self._clock, limit))
+        kept.budget.resume()
+        return kept.budget
+
+    def forget(self, account: Hashable) -> None:
+        """Nobody asks *account* any more."""
+        self._kept.pop(account, None)

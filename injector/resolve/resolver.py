@@ -30,7 +30,7 @@ from injector.errors import (
     Throttled,
 )
 from injector.plan.planner import Account
-from injector.resolve.budget import CallBudget
+from injector.resolve.budget import Budgets
 from injector.telemetry.meter import Meter
 from injector.telemetry.traces import NO_TRACES
 
@@ -68,6 +68,7 @@ async def resolve(
     answered: Callable[[Reference, Outcome], None] | None = None,
     meter: Meter | None = None,
     tracer: Tracer = NO_TRACES,
+    budgets: Budgets | None = None,
 ) -> dict[Reference, Outcome]:
     """
     A value or an error for every reference of *plan*. Raises nothing but cancellation.
@@ -75,10 +76,10 @@ async def resolve(
     *open_backend* gives the backend for an account, or raises the InjectorError that then stands for all of the
     account's references. *progress* is called with (answered, all) after every answer, and every `TICK` seconds;
     *answered* with every answer as it comes, but for those that the deadline gives. *meter* is told of every call,
-    *tracer* gives each a span.
+    *tracer* gives each a span. *budgets* are those of runs before, when there may be some.
     """
     answers: dict[Reference, Outcome] = {}
-    run = _Run(answers, len(plan), limits, log, progress, answered, meter or Meter(), tracer)
+    run = _Run(answers, len(plan), limits, log, progress, answered, meter or Meter(), tracer, budgets or Budgets())
     tasks = [asyncio.create_task(run.account(account, refs, open_backend)) for account, refs in plan.fetches.items()]
     if not tasks:
         return answers
@@ -113,6 +114,7 @@ class _Run:
         answered: Callable[[Reference, Outcome], None] | None,
         meter: Meter,
         tracer: Tracer,
+        budgets: Budgets,
     ) -> None:
         self._answered = answered
         self._answers = answers
@@ -122,6 +124,7 @@ class _Run:
         self._progress = progress
         self.meter = meter
         self.tracer = tracer
+        self.budgets = budgets
         self.last_errors: dict[Reference, InjectorError] = {}
         self._names: dict[Account, str] = {}  # of the backends that were opened
 
@@ -137,7 +140,7 @@ class _Run:
                 self.answer(reference, error)
             return
         self._names[account] = backend.name
-        await _Account(self, account.prefix, backend, references).run()
+        await _Account(self, account, backend, references).run()
 
     async def tick(self) -> None:
         """Tells of progress while there is none, so that a bar shows that something is waited for."""
@@ -171,12 +174,12 @@ class _Run:
 class _Account:
     """One account's queue, its workers, and its budget."""
 
-    def __init__(self, run: _Run, prefix: str, backend: Backend, references: Sequence[Reference]) -> None:
+    def __init__(self, run: _Run, account: Account, backend: Backend, references: Sequence[Reference]) -> None:
         self._run = run
-        self._prefix = prefix
+        self._prefix = account.prefix
         self._backend = backend
         self._open = len(references)
-        self._budget = CallBudget(time.monotonic, backend.limits.rate)
+        self._budget = run.budgets.of(account, backend.limits.rate)
         self._size = max(1, backend.limits.largest_batch)
         self._attempts: dict[Reference, int] = {}
         # (not before, order, references): a heap, so that a pause of one batch holds up no other.

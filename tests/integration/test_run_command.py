@@ -179,20 +179,88 @@ def test_an_error_is_told_once_and_so_is_its_end(sidecar: Callable[..., RunningS
     assert one.logged("recovered")["template"].endswith("app.conf")
 
 
+HEAD = "apiVersion: config-injector.io/v1alpha1\nkind: Injector\ninputs: [templates]\noutputDir: out\n"
+
+
+def telling(here: Path, file: str = "told") -> str:
+    """Settings whose notification writes down which outputs it is told of, a line for each time."""
+    command = f'echo $(echo "$INJECTOR_OUTPUTS" | xargs -n 1 basename) >> {here}/{file}'
+    return HEAD + f"refresh: 200ms\nprune: true\ndebounceMin: 300ms\nnotify:\n  - exec: [sh, -c, '{command}']\n"
+
+
+def told(here: Path, file: str = "told") -> list[str]:
+    path = here / file
+    return path.read_text().splitlines() if path.exists() else []
+
+
 def test_the_application_is_told_of_a_change_but_not_of_the_first_file(
     sidecar: Callable[..., RunningSidecar], here: Path
 ) -> None:
-    (here / "injector.yaml").write_text(
-        "apiVersion: config-injector.io/v1alpha1\nkind: Injector\ninputs: [templates]\noutputDir: out\nrefresh: 200ms\n"
-        f"notify:\n  - exec: [sh, -c, 'echo told >> {here}/told']\n"
-    )
+    (here / "injector.yaml").write_text(telling(here))
     one = sidecar("--config", "injector.yaml")
     one.logged("started")
     time.sleep(2)
-    assert not (here / "told").exists()
+    assert told(here) == []
     replace(here / "secret", "two")
-    eventually((here / "told").exists)
+    eventually(lambda: told(here) == ["app.conf"])
     assert one.stop() == 0
+
+
+def test_the_application_is_told_of_files_that_come_and_go_after_the_start(
+    sidecar: Callable[..., RunningSidecar], here: Path
+) -> None:
+    (here / "injector.yaml").write_text(telling(here))
+    one = sidecar("--config", "injector.yaml")
+    one.logged("started")
+    replace(here / "templates" / "late.conf", "late\n")
+    eventually(lambda: told(here) == ["late.conf"])
+    (here / "templates" / "late.conf").unlink()
+    eventually(lambda: not (one.out / "late.conf").exists())
+    eventually(lambda: told(here) == ["late.conf", "late.conf"])
+
+
+def test_a_sidecar_that_starts_again_tells_of_what_changed_while_it_was_away(
+    sidecar: Callable[..., RunningSidecar], here: Path
+) -> None:
+    (here / "injector.yaml").write_text(telling(here))
+    (here / "templates" / "same.conf").write_text("same\n")
+    one = sidecar("--config", "injector.yaml")
+    one.logged("started")
+    assert one.stop() == 0
+    replace(here / "secret", "two")
+    again = sidecar("--config", "injector.yaml")
+    again.has("app.conf", "password=two\n")
+    eventually(lambda: told(here))
+    assert told(here) == ["app.conf"]
+    assert again.stop() == 0
+    again = sidecar("--config", "injector.yaml")
+    again.logged("started")
+    time.sleep(2)
+    assert told(here) == ["app.conf"]
+
+
+def test_the_first_file_of_a_store_that_was_down_is_not_told(
+    sidecar: Callable[..., RunningSidecar], here: Path
+) -> None:
+    (here / "secret").unlink()
+    (here / "injector.yaml").write_text(telling(here))
+    one = sidecar("--config", "injector.yaml")
+    assert one.logged("started")["failed"] == 1
+    replace(here / "secret", "late")
+    one.has("app.conf", "password=late\n")
+    time.sleep(2)
+    assert told(here) == []
+
+
+def test_notifications_of_new_settings_hold_at_once(sidecar: Callable[..., RunningSidecar], here: Path) -> None:
+    (here / "injector.yaml").write_text(telling(here))
+    one = sidecar("--config", "injector.yaml")
+    one.logged("started")
+    replace(here / "injector.yaml", telling(here, "told-anew"))
+    one.logged("settings reloaded")
+    replace(here / "secret", "two")
+    eventually(lambda: told(here, "told-anew") == ["app.conf"])
+    assert told(here) == []
 
 
 def test_wrong_usage(here: Path) -> None:

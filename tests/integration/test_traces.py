@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,76 @@ def test_a_render_sends_its_spans(tmp_path: Path, collector: tuple[str, list[Any
     for _, span in spans:
         assert CANARY.encode() not in span.SerializeToString()
         assert b"SECRET" not in span.SerializeToString()
+
+
+def test_a_sidecar_sends_the_spans_of_each_pass_and_notification(tmp_path: Path, collector: tuple[str, Any]) -> None:
+    url, spans = collector
+    (tmp_path / "templates").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "templates" / name).write_text(f"{name}: FILE://{tmp_path}/secret\n")
+    secret, out = tmp_path / "secret", tmp_path / "out"
+    secret.write_text(CANARY)
+    sidecar = subprocess.Popen(
+        [str(INJECTOR), "run", "templates", "--output-dir", "out", "--notify", "exec:true"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100"},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: any(span.name == "pass" for _, span in spans))
+        assert (out / "b").read_text() == f"b: {CANARY}\n"
+        (tmp_path / "new").write_text(CANARY + "-2")
+        (tmp_path / "new").rename(secret)
+        sidecar.send_signal(signal.SIGHUP)
+        eventually(lambda: {span.name for _, span in spans} >= {"pass", "fetch", "render", "publish", "notify"})
+        eventually(lambda: sum(span.name == "render" for _, span in spans) >= 4)
+    finally:
+        sidecar.terminate()
+        assert sidecar.wait(60) == 0
+    passes = {span.span_id for _, span in spans if span.name == "pass"}
+    for _, span in spans:
+        if span.name in ("fetch", "render", "publish"):
+            assert span.parent_span_id in passes
+        assert CANARY.encode() not in span.SerializeToString()
+    # One pass has the fetch, the renders that it was for, and the write of both files.
+    (published, *_) = [span for _, span in spans if span.name == "publish"]
+    assert {entry.key: entry.value.int_value for entry in published.attributes} == {"files": 2}
+    siblings = [span.name for _, span in spans if span.parent_span_id == published.parent_span_id]
+    assert sorted(siblings) == ["fetch", "publish", "render", "render"]
+    whole = next(span for _, span in spans if span.span_id == published.parent_span_id)
+    assert {entry.key: entry.value.int_value for entry in whole.attributes} == {"files": 2, "references": 1}
+    (notified, *_) = [span for _, span in spans if span.name == "notify"]
+    assert {entry.key: entry.value.string_value for entry in notified.attributes if entry.key == "kind"} == {
+        "kind": "exec"
+    }
+
+
+def test_a_sidecar_whose_collector_is_away_ends_in_time(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "a").write_text(f"FILE://{tmp_path}/secret\n")
+    (tmp_path / "secret").write_text(CANARY)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # takes connections, answers nothing
+        sidecar = subprocess.Popen(
+            [str(INJECTOR), "run", "templates", "--output-dir", "out"],
+            cwd=tmp_path,
+            env={
+                "PATH": os.environ["PATH"],
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{hanging.getsockname()[1]}",
+            },
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            eventually((tmp_path / "out" / "a").exists)
+        finally:
+            sidecar.terminate()
+            assert sidecar.wait(60) == 0  # not ended by force, which is 143
+
+
+def eventually(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
 
 
 def test_a_failed_render_is_marked_with_its_code_only(tmp_path: Path, collector: tuple[str, list[Any]]) -> None:

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from injector.errors import BackendUnavailable
 from injector.plan.planner import Plan
+from injector.resolve.budget import Budgets
 from injector.resolve.resolver import Limits, resolve
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
+    from injector.telemetry.traces import Tracer
     from injector.telemetry.vitals import Vitals
 
 GRACE = 5.0  # seconds that a fetch may take to end after its deadline: its calls are being cancelled
@@ -38,7 +40,8 @@ class Flight(Struct):
 
 class Fetcher:
     """
-    Runs at most one fetch for each account at a time.
+    Runs at most one fetch for each account at a time. How fast an account lets itself be asked is learnt once, not anew
+    with each fetch.
 
     *answered* is called for each answer as it comes, *ended* when a fetch is over, with all of its references answered.
     """
@@ -51,6 +54,7 @@ class Fetcher:
         log: Log,
         meter: Meter,
         vitals: Vitals,
+        tracer: Tracer,
         answered: Callable[[Flight, Reference, Outcome], None],
         ended: Callable[[Account, Flight], None],
     ) -> None:
@@ -59,6 +63,8 @@ class Fetcher:
         self._log = log
         self._meter = meter
         self._vitals = vitals
+        self._tracer = tracer
+        self._budgets = Budgets()
         self._answered = answered
         self._ended = ended
         self._flights: dict[Account, Flight] = {}
@@ -84,6 +90,10 @@ class Fetcher:
         self._vitals.expect(worker_of(account), within=settings.timeout + GRACE)
         self._tasks[account] = asyncio.create_task(self._run(account, flight, settings))
 
+    def forget(self, account: Account) -> None:
+        """Nothing of *account* is in use: what was learnt of how fast it may be asked goes."""
+        self._budgets.forget(account)
+
     async def close(self, *, grace: float) -> None:
         """Ends every fetch; a backend that does not let itself be cancelled is left behind after *grace* seconds."""
         tasks = list(self._tasks.values())
@@ -107,7 +117,14 @@ class Fetcher:
 
         try:
             answers = await resolve(
-                plan, self._open, limits=limits, log=self._log, answered=answered, meter=self._meter
+                plan,
+                self._open,
+                limits=limits,
+                log=self._log,
+                answered=answered,
+                meter=self._meter,
+                tracer=self._tracer,
+                budgets=self._budgets,
             )
         except Exception as error:  # noqa: BLE001  # a backend with a fault costs its own references
             failed = BackendUnavailable(

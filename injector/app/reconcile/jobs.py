@@ -19,9 +19,11 @@ from injector.errors import InjectorError
 from injector.model.references import Reference  # noqa: TC001
 from injector.render.formats.choice import form_for
 from injector.render.renderer import Rendered, Renderer
+from injector.telemetry.traces import NO_TRACES
 
 if TYPE_CHECKING:
     from injector.model.template import Template
+    from injector.telemetry.traces import Tracer
 
 
 class Job(Struct, frozen=True):
@@ -53,7 +55,7 @@ class Done(Struct, frozen=True):
     failure: InjectorError | None = None
 
 
-def publish(jobs: Sequence[Job], sink: Sink) -> list[Done]:
+def publish(jobs: Sequence[Job], sink: Sink, tracer: Tracer = NO_TRACES) -> list[Done]:
     """
     Renders and publishes files, each for itself: one that fails costs no other anything.
 
@@ -61,50 +63,56 @@ def publish(jobs: Sequence[Job], sink: Sink) -> list[Done]:
     """
     if len(jobs) > 1 and isinstance(sink, BatchSink):
         began = time.monotonic()
-        rendered = [_render(job) for job in jobs]
+        rendered = [_render(job, tracer) for job in jobs]
         results = [result for result, _ in rendered if result is not None]
         with contextlib.suppress(InjectorError):  # whose fault it is is found out one by one
-            changed = iter(sink.publish_many(results))
+            with tracer.span("publish", files=len(results)):
+                changed = iter(sink.publish_many(results))
             seconds = (time.monotonic() - began) / len(jobs)
             return [
                 done if result is None else _finished(done, changed=next(changed), seconds=seconds)
                 for result, done in rendered
             ]
-    return [_publish(job, sink) for job in jobs]
+    return [_publish(job, sink, tracer) for job in jobs]
 
 
-def _publish(job: Job, sink: Sink) -> Done:
+def _publish(job: Job, sink: Sink, tracer: Tracer) -> Done:
     began = time.monotonic()
-    result, done = _render(job)
+    result, done = _render(job, tracer)
     if result is None:
         return done
     try:
-        changed = sink.publish(result)
+        with tracer.span("publish", files=1):
+            changed = sink.publish(result)
     except InjectorError as error:
         return Done(job.seen.name, seconds=time.monotonic() - began, problems=done.problems, failure=error)
     return _finished(done, changed=changed, seconds=time.monotonic() - began)
 
 
-def publish_set(jobs: Sequence[Job], sink: Sink) -> list[Done]:
+def publish_set(jobs: Sequence[Job], sink: Sink, tracer: Tracer = NO_TRACES) -> list[Done]:
     """Renders all, and publishes all or none: none when one that is required cannot be rendered."""
     began = time.monotonic()
-    rendered = [_render(job) for job in jobs]
+    rendered = [_render(job, tracer) for job in jobs]
     results = [result for result, _ in rendered if result is not None]
     held = any(result is None and job.seen.own.required for job, (result, _) in zip(jobs, rendered, strict=True))
     if held or not results:
         return [Done(done.name, problems=done.problems) for _, done in rendered]
     try:
-        changed = sink.publish_set(results)
+        with tracer.span("publish", files=len(results)):
+            changed = sink.publish_set(results)
     except InjectorError as error:
         return [Done(done.name, problems=done.problems, failure=error) for _, done in rendered]
     seconds = time.monotonic() - began
     return [done if result is None else _finished(done, changed=changed, seconds=seconds) for result, done in rendered]
 
 
-def _render(job: Job) -> tuple[Result | None, Done]:
+def _render(job: Job, tracer: Tracer) -> tuple[Result | None, Done]:
     template = job.seen.template
     assert template is not None
-    rendered, problems = _rendered(job, template)
+    with tracer.span("render", file=job.seen.name) as span:
+        rendered, problems = _rendered(job, template)
+        if rendered.problems:
+            span.fail(rendered.problems[0].code)
     if rendered.problems:
         return None, Done(job.seen.name, problems=rendered.problems)
     data = rendered.data.reveal()

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from injector.app.reconcile import jobs
-from injector.app.reconcile.files import ManagedFile
 from injector.app.reconcile.reporting import blocking, unfresh
+from injector.app.reconcile.sets import FileSet, Member, Survey
+from injector.app.reconcile.tasks import Tasks
 from injector.app.reconcile.telling import Teller
+from injector.app.reconcile.tracking import Tracker
 from injector.app.status import FileState
 from injector.errors import InjectorError, OutputError
 from injector.model.policy import WriteMode
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from injector.app.reconcile.clock import Clock
+    from injector.app.reconcile.files import ManagedFile
     from injector.app.reconcile.jobs import Done, Job
     from injector.app.reconcile.request import SidecarRequest, Sink
     from injector.app.reconcile.templates import Look, Seen
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
+    from injector.telemetry.traces import Tracer
 
 _MOST_AT_ONCE = 500
 _LARGEST_AT_ONCE = 4 * 1024 * 1024  # bytes of templates
@@ -39,7 +42,8 @@ class Outputs:
 
     `check…` notes that a file may not be what it should; `advance` then does what is to be done: nothing, while a value
     is on its way for the first time or anew; else a job for the publisher, when template or values are not those that
-    the output was made of. *wake* is called when there is something new; *on_published* as in Sidecar.
+    the output was made of. *wake* is called when there is something new; *on_published* and *on_removed* are as in
+    Sidecar.
     """
 
     def __init__(
@@ -54,9 +58,11 @@ class Outputs:
         timers: Timers,
         log: Log,
         meter: Meter,
+        tracer: Tracer,
         draw: random.Random,
         wake: Callable[[], None],
         on_published: Callable[[str, str, str], None],
+        on_removed: Callable[[str, str], None],
     ) -> None:
         self._request = request
         self._cache = cache
@@ -67,18 +73,23 @@ class Outputs:
         self._timers = timers
         self._log = log
         self._meter = meter
+        self._tracer = tracer
         self._draw = draw
-        self._wake = wake
         self._on_published = on_published
-        self._files: dict[str, ManagedFile] = {}
-        self._users: dict[Reference, set[str]] = {}
-        self._suspects: dict[str, float] = {}  # what went wrong with a name that is no known template, since when
+        self._on_removed = on_removed
+        self._tracker = Tracker(clock)
+        self._files = self._tracker.files
+        self._users = self._tracker.users
         self._dirty: set[str] = set()
-        self._set_is_dirty = False
-        self._set_names: set[str] = set()  # the files that were published together last
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._set = FileSet()
+        self._tasks = Tasks(wake)
         self.handled_bytes = 0  # rendered and published since somebody set it to 0
         self._teller = Teller(log, clock)
+
+    @property
+    def fault(self) -> BaseException | None:
+        """What ended a task of ours that should not have failed."""
+        return self._tasks.fault
 
     def files(self) -> list[ManagedFile]:
         """All, from any thread."""
@@ -94,7 +105,7 @@ class Outputs:
 
     def are_started(self) -> bool:
         """Whether every required file was rendered once."""
-        return not self._suspects and all(
+        return self._tracker.is_sure and all(
             file.has_output or not file.seen.own.required or file.condition.state is FileState.REMOVED
             for file in self._files.values()
         )
@@ -121,10 +132,7 @@ class Outputs:
 
     async def close(self, *, grace: float) -> None:
         """Waits for nothing any more."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+        await self._tasks.close(grace=grace)
 
     # ---------------------------------------------------------------------------------------------------- templates
 
@@ -134,98 +142,50 @@ class Outputs:
 
         True when something was not there, and another look is needed to know.
         """
-        now = self._clock.now()
-        again = False
-        suspects: dict[str, float] = {}
-        for name, seen in look.seen.items():
-            file = self._files.get(name)
-            if file is not None and name in look.absent and file.seen.output:
-                continue
-            if file is None and not seen.output and self._files:
-                # Something beside the templates that are known: an input that is missing for the moment of a swap.
-                since = suspects[name] = self._suspects.get(name, now)
-                if now - since < grace:
-                    again = True
-                    continue
-            self._seen(seen)
-        self._suspects = {name: since for name, since in suspects.items() if now - since < grace}
-        for file in list(self._files.values()):
-            if (file.name not in look.seen or file.name in look.absent) and file.seen.output:
-                again |= self._missing(file, look, now, prune=prune, grace=grace)
-            elif file.name not in look.seen:
-                self._forget(file)
-        return again
-
-    def _seen(self, seen: Seen) -> None:
-        file = self._files.get(seen.name)
-        if file is None:
-            file = self._files[seen.name] = ManagedFile(seen, self._clock)
-        elif not self._retake(file, seen):
-            return
-        for reference in file.references:
-            self._users.setdefault(reference, set()).add(file.name)
-        file.tried = None
-        self._dirty.add(file.name)
-
-    def _retake(self, file: ManagedFile, seen: Seen) -> bool:
-        before = file.references
-        changed = file.take(seen)
-        self._leave(file.name, before - file.references)
-        return changed
-
-    def _leave(self, name: str, references: Iterable[Reference]) -> None:
-        for reference in references:
-            users = self._users.get(reference)
-            if users is not None:
-                users.discard(name)
-                if not users:
-                    del self._users[reference]
-
-    def _missing(self, file: ManagedFile, look: Look, now: float, *, prune: bool, grace: float) -> bool:
-        if file.condition.state is FileState.REMOVED:
-            return False
-        if file.name not in look.absent and not look.tells_of(file.name):
-            file.absent_since = None
-            return False
-        if file.absent_since is None:
-            file.absent_since = now
-        if now - file.absent_since < grace:
-            return True
-        self._gone(file, prune=prune)
-        return False
+        taken = self._tracker.take(look, grace=grace)
+        self._dirty |= set(taken.changed)
+        for name in taken.forgotten:
+            self._forgotten(name)
+        for file in taken.gone:
+            self._gone(file, prune=prune)
+        return taken.again
 
     def _gone(self, file: ManagedFile, *, prune: bool) -> None:
-        self._leave(file.name, file.references)
+        self._tracker.leave(file.name, file.references)
         file.removed()
         if self._is_of_set(file):
-            self._set_is_dirty = True
+            self._set.is_dirty = True
             self._forget(file)  # the next set is without it
             self._log.warning("template is gone, the set goes on without it", template=file.name)
         elif any(other is not file and other.seen.output == file.seen.output for other in self._files.values()):
             self._forget(file)  # renamed: the output is another template's
         elif prune:
-            self._begin(self._remove(file))
+            self._tasks.begin(self._remove(file))
         else:
             self._log.warning("template is gone, its output stays", template=file.name, output=file.seen.output)
 
     def _forget(self, file: ManagedFile) -> None:
-        self._leave(file.name, file.references)
-        self._files.pop(file.name, None)
-        self._dirty.discard(file.name)
-        self._timers.cancel(("file", file.name))
+        self._tracker.forget(file)
+        self._forgotten(file.name)
+
+    def _forgotten(self, name: str) -> None:
+        self._dirty.discard(name)
+        self._timers.cancel(("file", name))
 
     async def _remove(self, file: ManagedFile) -> None:
         target, root = self._place(file.seen)
         try:
-            await self._publisher.call(lambda: self._sink.remove(target, root))
-        except InjectorError as error:
-            file.removed(error)
+            was_there = await self._publisher.call(lambda: self._sink.remove(target, root))
+        except Exception as error:  # noqa: BLE001  # a fault of one file must not end the others
+            file.removed(error if isinstance(error, InjectorError) else _fault(file.name, error))
             self._timers.set(("file", file.name), self._clock.now() + file.retry_pause(self._draw))
-        else:
-            file.digest = None
-            if file.condition.state is FileState.REMOVED:
-                self._forget(file)
-            self._log.info("output removed, its template is gone", template=file.name, output=file.seen.output)
+            return
+        file.digest = None
+        if file.condition.state is FileState.REMOVED:
+            self._forget(file)
+        self._log.info("output removed, its template is gone", template=file.name, output=file.seen.output)
+        if was_there:
+            self._on_removed(file.name, self._path(file))
 
     # ----------------------------------------------------------------------------------------------------- rendering
 
@@ -241,15 +201,15 @@ class Outputs:
                 file.is_late = True
             elif file.condition.state is FileState.REMOVED:
                 if file.condition.errors:
-                    self._begin(self._remove(file))
+                    self._tasks.begin(self._remove(file))
             elif self._is_of_set(file):
-                self._set_is_dirty = True
+                self._set.is_dirty = True
             elif (key := self._advance(file)) is not None:
                 ready.append((file, key))
         for batch in _batches(ready):
             # The snapshot is of this pass: before the task begins, the next answers may be there.
-            self._begin(self._publish(batch, [self._job(file) for file, _ in batch]))
-        if self._set_is_dirty:
+            self._tasks.begin(self._publish(batch, [self._job(file) for file, _ in batch]))
+        if self._set.is_dirty:
             self._advance_set()
         self._teller.tell(self._files.values())
 
@@ -306,9 +266,13 @@ class Outputs:
             return Path(seen.output), self._request.output_dir
         return self._request.output or Path(seen.output or seen.name), None
 
+    def _path(self, file: ManagedFile) -> str:
+        target, root = self._place(file.seen)
+        return str(root / target if root is not None else target)
+
     async def _publish(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
-        sink = self._sink
-        done = await self._call(batch, lambda: jobs.publish(work, sink))
+        sink, tracer = self._sink, self._tracer
+        done = await self._call(batch, lambda: jobs.publish(work, sink, tracer))
         for (file, key), one in zip(batch, done, strict=True):
             self._finished(file, key, one)
 
@@ -344,10 +308,9 @@ class Outputs:
         result = "changed" if is_new else "unchanged"
         self._meter.rendered(file.name, "stale" if file.condition.errors else result, done.seconds)
         if is_new:
-            target, root = self._place(file.seen)
-            path = root / target if root is not None else target
-            self._log.info("file written", template=file.name, output=str(path), reason=reason)
-            self._on_published(file.name, str(path), digest)
+            path = self._path(file)
+            self._log.info("file written", template=file.name, output=path, reason=reason)
+            self._on_published(file.name, path, digest)
 
     # --------------------------------------------------------------------------------------------- all at once (set)
 
@@ -359,35 +322,32 @@ class Outputs:
         ]
         if any(file.is_busy for file in files):
             return  # its end comes back here
-        self._set_is_dirty = False
-        ready: list[tuple[ManagedFile, object]] = []
-        held: tuple[InjectorError, ...] = ()
+        self._set.is_dirty = False
+        survey = Survey()
         for file in files:
             if self._is_waiting(file):
                 return
             key, errors = self._key(file)
-            if not errors:
-                ready.append((file, key))
-                continue
-            self._refused(file, errors)
-            held = held or (errors if file.seen.own.required else ())
-        names = {file.name for file, _ in ready}
-        if held:
+            if errors:
+                self._refused(file, errors)
+            survey.add(Member(file, key, errors))
+        ready = [(one.file, one.key) for one in survey.ready]
+        if survey.held:
             for file, key in ready:
                 if key != file.published:
-                    file.settle(held[:1])
-        elif self._set_names == names and all(key == file.published for file, key in ready):
+                    file.settle(survey.held[:1])
+        elif self._set.is_done(survey):
             for file, _ in ready:
                 file.settle(unfresh(file.seen, self._entries(file)))
-        elif any(key != file.tried for file, key in ready) or (ready and self._set_names != names):
-            self._set_names = names
+        elif self._set.is_due(survey):
+            self._set.names = survey.names
             for file, _ in ready:
                 file.is_busy = True
-            self._begin(self._publish_set(ready, [self._job(file) for file, _ in ready]))
+            self._tasks.begin(self._publish_set(ready, [self._job(file) for file, _ in ready]))
 
     async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
-        sink = self._sink
-        done = await self._call(ready, lambda: jobs.publish_set(work, sink))
+        sink, tracer = self._sink, self._tracer
+        done = await self._call(ready, lambda: jobs.publish_set(work, sink, tracer))
         held = next((one.problems for one in done if one.digest is None and one.problems), ())
         for (file, key), one in zip(ready, done, strict=True):
             if one.digest is None and one.failure is None and not one.problems:
@@ -395,17 +355,10 @@ class Outputs:
                 file.settle(held[:1])
             else:
                 self._finished(file, key, one)
-
-    # -------------------------------------------------------------------------------------------------------- others
-
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._wake()
+        paths = {file.name: self._path(file) for (file, _), one in zip(ready, done, strict=True) if one.digest}
+        if paths:
+            for name, path in self._set.published(paths):
+                self._on_removed(name, path)
 
 
 def _reason(before: object, now: object) -> str:

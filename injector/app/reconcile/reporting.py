@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from injector.app.reconcile.request import RefreshSummary
 from injector.app.status import SidecarStatus, TokenStatus
 from injector.errors import InjectorError, MissingError
 from injector.model.policy import OnMissing
@@ -90,6 +91,20 @@ def report(
         plugins=plugins,
         settings_error=settings_error,
         next_refresh=min(due) + shift if due else None,
+    )
+
+
+def summary(
+    files: Sequence[ManagedFile], *, changed: int, references: int, seconds: float, errors: tuple[InjectorError, ...]
+) -> RefreshSummary:
+    """What one complete pass did; see RefreshSummary."""
+    return RefreshSummary(
+        files=len(files),
+        changed=changed,
+        failed=sum(1 for file in files if file.condition.errors),
+        references=references,
+        seconds=seconds,
+        errors=errors,
     )
 
 

@@ -70,7 +70,7 @@ class Sink(Protocol):
 
 
 @runtime_checkable
-class BatchSink(Protocol):
+class BatchSink(Sink, Protocol):
     """What a sink offers beside `Sink` when many files at once cost it less than one by one."""
 
     def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:

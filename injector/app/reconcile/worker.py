@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import queue
 import threading
 from typing import TYPE_CHECKING, TypeVar
@@ -36,6 +37,7 @@ class Worker:
     async def call(self, function: Callable[[], T]) -> T:
         """What *function* gives or raises, called in the thread. Cancelled, it is left alone to its end."""
         loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()  # spans of the work are inside of the caller's
         self._start(loop)
         future: asyncio.Future[T] = loop.create_future()
 
@@ -43,7 +45,7 @@ class Worker:
             if self._closed:
                 return
             try:
-                result = function()
+                result = context.run(function)
             except BaseException as error:  # noqa: BLE001  # it is raised to who waits for it
                 _tell(loop, self._failed, future, error)
             else:

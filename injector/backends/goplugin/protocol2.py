@@ -86,7 +86,8 @@ class Protocol2:
         self._max_value_bytes = max_value_bytes
         self._explain = explain
         self._clean = clean
-        self._leases: dict[str, dict[str, None]] = {}
+        # The newest lease of each reference: one that was replaced runs out by itself, while what uses it moves on.
+        self._leases: dict[Reference, str] = {}
 
     @classmethod
     async def begin(
@@ -184,18 +185,27 @@ class Protocol2:
             await stream.aclose()
 
     async def release(self) -> None:
-        """Gives back every lease that `resolve` brought. Best effort: never raises, takes a second at most."""
+        """Gives back the leases that `resolve` brought. Best effort: never raises, takes a second at most."""
         leases, self._leases = self._leases, {}
-        for connection, held in leases.items():
+        by_connection: dict[str, dict[str, None]] = {}
+        for reference, lease in leases.items():
+            by_connection.setdefault(reference.connection or "", {})[lease] = None
+        for connection, held in by_connection.items():
             if not await self._give_back(connection, list(held)):
                 return  # the others would wait for the same plugin
 
     async def release_some(self, leases: Sequence[str], *, connection: str | None) -> None:
-        """Gives back those of *leases* that `resolve` brought. Best effort, as `release`."""
-        held = self._leases.get(connection or "", {})
-        ours = [lease for lease in leases if held.pop(lease, leases) is None]
-        if ours:
-            await self._give_back(connection or "", ours)
+        """Gives back those of *leases* that `resolve` brought last. Best effort, as `release`."""
+        wanted = set(leases)
+        held = {
+            reference: lease
+            for reference, lease in self._leases.items()
+            if lease in wanted and (reference.connection or "") == (connection or "")
+        }
+        for reference in held:
+            del self._leases[reference]
+        if held:
+            await self._give_back(connection or "", list(dict.fromkeys(held.values())))
 
     async def _give_back(self, connection: str, leases: list[str]) -> bool:
         request = _messages().ReleaseRequest(connection=connection, leases=leases)
@@ -228,7 +238,9 @@ class Protocol2:
         lease = None
         if value.HasField("lease"):
             lease = Lease(value.lease.id, _seconds(value.lease.duration), value.lease.renewable)
-            self._leases.setdefault(reference.connection or "", {})[lease.id] = None
+            self._leases[reference] = lease.id
+        else:
+            self._leases.pop(reference, None)
         return Value(
             Secret(value.data),
             version=shown(value.version) or None,

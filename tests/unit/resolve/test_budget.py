@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from injector.backends.contract import RateLimit
-from injector.resolve.budget import CallBudget
+from injector.resolve.budget import Budgets, CallBudget
 
 
 class Clock:
@@ -99,3 +99,41 @@ async def test_throttled_below_a_known_limit_it_comes_back_to_the_limit_and_no_f
         await budget.acquire()
         budget.succeeded()
     assert clock.now - start == pytest.approx(10.0, abs=0.5)
+
+
+async def test_what_was_learnt_holds_for_the_next_run_and_a_quiet_time_does_not_unlearn_it(clock: Clock) -> None:
+    budgets = Budgets(clock)
+    budget = budgets.of("account", None)
+    for _ in range(20):
+        await budget.acquire()
+        budget.succeeded()
+    budget.throttled(5.0)
+    clock.now += 300.0
+    budget = budgets.of("account", None)
+    start, calls = clock.now, 60
+    for _ in range(calls):
+        await budget.acquire()
+        budget.succeeded()
+    assert clock.now - start > 1.5  # about 20 a second, and not 300 more for 300 quiet seconds
+    other = budgets.of("another", None)
+    start = clock.now
+    for _ in range(1000):
+        await other.acquire()
+    assert clock.now == start
+
+
+async def test_a_new_run_does_not_wait_for_the_pause_of_the_one_before(clock: Clock) -> None:
+    budgets = Budgets(clock)
+    budgets.of("account", None).throttled(3600.0)
+    await budgets.of("account", None).acquire()
+    assert clock.now < 103.0
+
+
+async def test_a_service_that_names_another_limit_is_learnt_anew_and_a_forgotten_one_as_well(clock: Clock) -> None:
+    budgets = Budgets(clock)
+    first = budgets.of("account", None)
+    assert budgets.of("account", None) is first
+    limited = budgets.of("account", RateLimit(calls_per_second=10))
+    assert limited is not first
+    budgets.forget("account")
+    assert budgets.of("account", RateLimit(calls_per_second=10)) is not limited

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sidecar_bench import value
 
 from injector.app.status import FileState
+from injector.backends.contract import Limits
 from injector.errors import AccessDenied, BackendUnavailable, OutputError, Throttled
 from injector.model.policy import OnError, OnMissing, WriteMode
 from injector.model.references import Lease
@@ -276,6 +277,19 @@ async def test_a_lease_is_given_back_when_no_template_uses_it(bench: Bench, stor
     assert stores["AAA"].released == ["lease-1"]
     assert [token.backend for file in sidecar.status().files for token in file.tokens] == ["AAA"]
     assert len(sidecar._cache) == 1  # the value is in memory no more
+
+
+async def test_a_lease_of_several_values_is_given_back_with_the_last_of_them(bench: Bench, stores) -> None:
+    shared = Lease("lease-1", 3600.0)
+    stores["AAA"].values |= {"/user": value("u", lease=shared), "/password": value("p", lease=shared), "/y": "2"}
+    bench.write("f", "AAA:///user AAA:///password")
+    await bench.start()
+    bench.write("f", "AAA:///user")
+    await bench.look()
+    assert stores["AAA"].released == []
+    bench.write("f", "AAA:///y")
+    await bench.look()
+    assert stores["AAA"].released == ["lease-1"]
 
 
 async def test_a_push_is_asked_for_at_once(bench: Bench, stores) -> None:
@@ -568,3 +582,26 @@ async def test_throttling_is_counted_and_its_delay_is_kept(bench: Bench, stores)
     assert len(stores["AAA"].calls) == calls
     await bench.move(2)
     assert len(stores["AAA"].calls) > calls
+
+
+@pytest.mark.fault(56, "a service that throttled is asked slowly at the next refresh, too: it is learnt once")
+async def test_what_throttling_taught_holds_for_the_next_refresh(bench: Bench, stores) -> None:
+    store = stores["AAA"]
+    store.limits = Limits(largest_batch=1)
+    store.values |= {f"/{number}": "1" for number in range(6)}
+    answer, refused = store.fetch, []
+
+    async def fetch(references, *, timeout: float):
+        if not refused:
+            refused.append(references)
+            raise Throttled("slow down")
+        async for one in answer(references, timeout=timeout):
+            yield one
+
+    store.fetch = fetch
+    bench.write("f", " ".join(f"AAA:///{number}" for number in range(6)))
+    await bench.start()
+    began = time.monotonic()
+    summary = await bench.sidecar.refreshed("refresh")
+    assert (summary.errors, len(refused)) == ((), 1)
+    assert time.monotonic() - began > 1.0  # six calls at about two a second; at once with a budget that forgets

@@ -9,17 +9,22 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
+from sidecar_bench import value as bench_value
 
 from injector.app.reconcile.clock import Clock
 from injector.app.reconcile.timers import Timers
 from injector.app.reconcile.worker import Worker
+from injector.app.serving.health import StatusServer
 from injector.app.status import FileState
 from injector.errors import InputError
+from injector.telemetry.metrics import PrometheusMeter
 from injector.telemetry.redaction import Redactor
 from injector.telemetry.vitals import Vitals
 from injector.watch.watcher import Watcher
@@ -61,30 +66,52 @@ async def test_an_idle_sidecar_waits_for_its_timers_only(bench: Bench, stores: d
 
 
 async def test_an_engine_that_makes_no_pass_is_named(bench: Bench, stores: dict[str, Store]) -> None:
-    """The loop's own thread hangs: a backend that blocks it. `overdue` is asked by another thread, as /livez does."""
-    bench.settings = replace(bench.settings, rescan=0.2)
+    """A backend blocks the loop's own thread: the status server, which has another one, says so while it lasts."""
+    bench.settings = replace(bench.settings, rescan=1.0)
     bench.vitals = Vitals()
-    released, entered = threading.Event(), threading.Event()
     stores["AAA"].values["/x"] = "1"
     bench.write("f", "AAA:///x")
-    await bench.start(clock=Clock())
-    seen: list[str] = []
+    sidecar = await bench.start(clock=Clock())
+    server = StatusServer("127.0.0.1:0", status=sidecar.status, vitals=bench.vitals, meter=PrometheusMeter())
+    address = server.start()
+    healthy, _ = await asyncio.to_thread(get, f"http://{address}/livez")
+    entered, released = threading.Event(), threading.Event()
+    blocked: list[tuple[int, str]] = []
 
-    def look() -> None:
+    async def fetch(references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:
+        entered.set()
+        released.wait(PATIENCE)  # the fault: no `await`
+        for reference in references:
+            yield reference, bench_value("2")
+
+    def probe() -> None:
         entered.wait(PATIENCE)
         until = time.monotonic() + PATIENCE
-        while "engine" not in seen and time.monotonic() < until:
-            seen.extend(late(bench.vitals))
+        while time.monotonic() < until and not any("engine" in text for _, text in blocked):
+            blocked.append(get(f"http://{address}/livez"))
             time.sleep(0.02)
         released.set()
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=probe)
     thread.start()
-    entered.set()
-    released.wait(PATIENCE)
+    stores["AAA"].fetch = fetch  # type: ignore[method-assign]
+    await sidecar.refreshed("refresh")
     thread.join()
-    assert "engine" in seen
+    status, text = blocked[-1]
+    assert (healthy, status) == (200, 503)
+    assert "engine: nothing completed for" in text
+    assert bench.read("f") == "2"
     await eventually(lambda: late(bench.vitals) == [])
+    await asyncio.to_thread(server.close)
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return int(answer.status), str(answer.read(), "utf-8")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, str(error.read(), "utf-8")
 
 
 async def test_a_backend_that_cannot_be_ended_is_named_and_does_not_hold_up_the_end(
@@ -134,9 +161,9 @@ async def test_templates_that_cannot_be_read_for_a_hanging_disk_are_named(bench:
     bench.write("f", "1")
     sidecar = await bench.start()
     gate = threading.Event()
-    monkeypatch.setattr(sidecar._templates, "look", lambda _: gate.wait(PATIENCE))
+    monkeypatch.setattr(sidecar._looking._templates, "look", lambda _: gate.wait(PATIENCE))
     sidecar.look()
-    await eventually(lambda: sidecar._looking)
+    await eventually(lambda: sidecar._looking.is_under_way)
     bench.clock.time += 6.0
     assert late(bench.vitals) == ["templates"]
     await bench.stop()
@@ -158,16 +185,16 @@ async def test_a_watcher_that_stands_still_is_named(bench: Bench, monkeypatch: p
 async def test_a_look_that_fails_is_tried_again_and_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write("f", "1")
     sidecar = await bench.start()
-    real = sidecar._templates.look
+    real = sidecar._looking._templates.look
 
     def fail(_: object) -> None:
         raise InputError("replaced again and again")
 
-    monkeypatch.setattr(sidecar._templates, "look", fail)
+    monkeypatch.setattr(sidecar._looking._templates, "look", fail)
     await bench.look()
     assert [error.message for error in sidecar.errors()] == ["replaced again and again"]
     assert bench.file("f").state is FileState.READY
-    monkeypatch.setattr(sidecar._templates, "look", real)
+    monkeypatch.setattr(sidecar._looking._templates, "look", real)
     bench.write("f", "2")
     await bench.move(5)
     assert bench.read("f") == "2"

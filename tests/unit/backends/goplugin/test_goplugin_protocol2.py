@@ -276,6 +276,21 @@ async def test_leases_are_given_back_once_by_connection():
     ]
 
 
+async def test_only_the_newest_lease_of_each_reference_is_kept_and_none_of_one_that_was_given_back():
+    channel = Channel(Release=pb.ReleaseResponse())
+    protocol = await begin(channel)
+    for turn in range(50):
+        channel.answers["Resolve"] = [value(n, lease=pb.Lease(id=f"l{n}.{turn}")) for n in range(3)]
+        assert len([pair async for pair in protocol.resolve(REFERENCES, within=5)]) == 3
+    await protocol.release_some(["l0.3", "l1.49", "unknown"], connection=None)
+    await protocol.release_some(["l2.49"], connection="another")
+    channel.answers["Resolve"] = [value(0)]  # no lease any more
+    assert len([pair async for pair in protocol.resolve(REFERENCES[:1], within=5)]) == 1
+    await protocol.release()
+    released = [pb.ReleaseRequest.FromString(data) for name, data in channel.requests if name == "Release"]
+    assert [list(one.leases) for one in released] == [["l1.49"], ["l2.49"]]
+
+
 async def test_a_release_that_fails_stops_nobody():
     channel = Channel(Resolve=[value(0, lease=pb.Lease(id="l"))], Release=failing("UNAVAILABLE"))
     protocol = await begin(channel)
