@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -20,8 +21,14 @@ def redirect(to: str, status: int = 302) -> bytes:
     return f"HTTP/1.1 {status} Go\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
+def _is_short(request: bytes) -> bool:
+    head, end, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+    return not end or (length is not None and len(body) < int(length[1]))
+
+
 class Server:
-    """Hands each connection's request head, as bytes, to a function that answers it."""
+    """Hands each connection's request, as bytes, to a function that answers it."""
 
     def __init__(self, answer: Callable[[socket.socket, bytes], None], context: ssl.SSLContext | None = None) -> None:
         self.heads: list[bytes] = []
@@ -53,7 +60,7 @@ class Server:
                 connection = self._context.wrap_socket(connection, server_side=True)
             with connection:
                 head = b""
-                while b"\r\n\r\n" not in head and (piece := connection.recv(65536)):
+                while _is_short(head) and (piece := connection.recv(65536)):
                     head += piece
                 self.heads.append(head)
                 self._answer(connection, head)

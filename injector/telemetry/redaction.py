@@ -8,6 +8,7 @@ A value can show up as it is, or inside JSON, a URL, or base64: each form is rep
 from __future__ import annotations
 
 import re
+import threading
 
 SHORTEST = 4
 MASK = "***"
@@ -18,32 +19,37 @@ class Redactor:
     Knows the live values of a run; `clean` masks them.
 
     Values are kept as they come and their forms are worked out when the first line must be cleaned: most renders
-    write no line at all.
+    write no line at all. Safe to use from any thread.
     """
 
     def __init__(self) -> None:
         self._values: set[bytes] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
 
     def add(self, value: bytes) -> None:
         """Registers a secret's bytes."""
         if len(value) >= SHORTEST and value not in self._values:
-            self._values.add(value)
-            self._pattern = None
+            with self._lock:
+                self._values.add(value)
+                self._pattern = None
 
     def clear(self) -> None:
         """Forgets all values."""
-        self._values.clear()
-        self._pattern = None
+        with self._lock:
+            self._values.clear()
+            self._pattern = None
 
     def clean(self, text: str) -> str:
         """*text* with every known value masked; the longest form wins where two overlap."""
         if not self._values:
             return text
-        if self._pattern is None:
-            forms = set[str]().union(*map(_forms, self._values))
-            self._pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)")
-        return self._pattern.sub(MASK, text)
+        with self._lock:  # a value that comes while the others are worked out must not be forgotten
+            if self._pattern is None:
+                forms = set[str]().union(*map(_forms, self._values))
+                self._pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)")
+            pattern = self._pattern
+        return pattern.sub(MASK, text)
 
 
 def _forms(value: bytes) -> set[str]:

@@ -37,7 +37,7 @@ serve(Demo())
 
 KINDS = [
     *("ENV", "FILE", "go plugin, protocol 1", "python plugin, protocol 1", "python plugin, protocol 2"),
-    "WASM plugin, reactor",
+    *("WASM plugin, reactor", "WASM plugin, Extism"),
 ]
 
 
@@ -49,6 +49,8 @@ async def backend(
     start_backend: Any,
     demostore: Path,
     start_module: Any,
+    build_wasm: Any,
+    wasm_cache: Path,
 ) -> Backend:
     """The backend under test, knowing exactly KNOWN."""
     kind = request.param
@@ -60,6 +62,9 @@ async def backend(
         return FileBackend(root=tmp_path, max_value_bytes=1 << 20)
     if kind == "WASM plugin, reactor":
         return await start_module("demo", lookup(KNOWN))
+    if kind == "WASM plugin, Extism":
+        probe = build_wasm(Path(__file__).parents[1] / "integration" / "extismprobe")
+        return await start_module("demo", probe, settings={"known": json.dumps(KNOWN)}, cache=wasm_cache)
     if kind.startswith("go"):
         values = tmp_path / "values.json"
         values.write_text(json.dumps(KNOWN))

@@ -139,7 +139,8 @@ def _log(instance: Instance, handle: int, *, level: Level) -> None:
     context = Context.of(instance)
     if context.lines < _MOST_LINES and instance.log.is_enabled(level):
         context.lines += 1
-        text = context.kernel.read(handle, most=instance.limits.memory)[:_LONGEST_LINE].decode("utf-8", "replace")
+        text = context.kernel.read(handle, most=instance.limits.memory).decode("utf-8", "replace")
+        text = instance.log.redactor.clean(text)[:_LONGEST_LINE]  # before the cut, which could go through a secret
         instance.log.write(level, "a WASM plugin says", plugin=instance.name, text=text)
     context.kernel.free(handle)
 

@@ -144,6 +144,7 @@ class Instance:
         self._program = program
         self.deadline = deadline
         self._text = bytearray()
+        self._unfinished = b""
         self._spoilt = False
         self._memory: Memory | None = None
         self._exports: Any = {}
@@ -172,6 +173,8 @@ class Instance:
 
     def close(self) -> None:
         """Gives its memory back; may be called more than once."""
+        self._say(self._unfinished)
+        self._unfinished = b""
         self._memory = None
         self._exports = {}
         self.state.clear()
@@ -303,9 +306,16 @@ class Instance:
         self._text += data
         if length > len(data):
             self.log.debug("a WASM plugin prints more than is kept", plugin=self.name, bytes=self.limits.printed)
-        for line in data.decode("utf-8", "replace").splitlines():
-            if line.strip():
-                self.log.debug("a WASM plugin says", plugin=self.name, text=line[:2000])
+        # By whole lines: a secret that is printed in pieces would not be recognised.
+        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        for line in lines:
+            self._say(line)
+
+    def _say(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").strip()
+        if text:
+            text = self.log.redactor.clean(text)[:2000]  # before the cut, which could go through a secret
+            self.log.debug("a WASM plugin says", plugin=self.name, text=text)
 
     def said(self) -> str:
         """The beginning of what the guest printed, for the log: it may hold a value."""

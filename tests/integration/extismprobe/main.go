@@ -31,6 +31,10 @@ func pluginConfigure() int32 {
 		pdk.SetErrorString(refuse)
 		return 2
 	}
+	if given["base_url"] == "nonsense" {
+		pdk.SetErrorString("base_url is no URL")
+		return 1
+	}
 	if given["trap"] != "" {
 		panic("trapped with " + given["trap"])
 	}
@@ -69,7 +73,18 @@ func resolve() int32 {
 	for i, r := range asked.References {
 		a := answer{Reference: i}
 		verb, rest, _ := strings.Cut(r.Path, ":")
+		if known := configured["known"]; known != "" {
+			table := map[string]string{}
+			_ = json.Unmarshal([]byte(known), &table)
+			verb = "known"
+			if value, ok := table[r.Path]; ok {
+				a.Value = text(value)
+			} else {
+				a.Error = map[string]any{"kind": "not_found", "message": "there is no " + r.Path}
+			}
+		}
 		switch verb {
+		case "known":
 		case "secret":
 			a.Value = text(configured["secret"])
 		case "echo":
@@ -170,6 +185,10 @@ func probed(input string) int32 {
 	case "files":
 		_, err := os.ReadFile("/etc/passwd")
 		pdk.OutputString(fmt.Sprintf("%v %d", err != nil, len(os.Environ())))
+	case "pieces":
+		for _, b := range []byte(arg) {
+			_, _ = os.Stderr.Write([]byte{b})
+		}
 	case "log":
 		pdk.Log(pdk.LogInfo, "logged "+arg)
 		fmt.Fprintln(os.Stderr, "printed "+arg)
