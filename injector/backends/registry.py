@@ -17,7 +17,7 @@ from injector.backends import discovery
 from injector.backends.discovery import Kind
 from injector.backends.verification import Verification
 from injector.connections.connection import unknown
-from injector.errors import ConnectionUnknown, InvalidReference
+from injector.errors import ConnectionUnknown, InjectorError, InvalidReference
 from injector.model.policy import AutoMtls
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ class Registry:
         self._options = options
         self._environment = environment
         self._log = log
-        self._opening: dict[str, asyncio.Task[Backend]] = {}
+        # By prefix and connection; a host of processes serves all connections of its prefix, under None.
+        self._opening: dict[tuple[str, str | None], asyncio.Task[Backend]] = {}
+        self._modules: dict[tuple[str, str | None], Connection] = {}  # the connections of WASM backends
+        self._outdated: list[asyncio.Task[Backend]] = []
         self._in_use: dict[str, dict[str, Connection]] = {}
         self._plugins: list[SupervisedPlugin] = []
 
@@ -126,16 +129,32 @@ class Registry:
         Raises PluginError when there is none or it does not start; InvalidReference for a connection that is not
         there or is for another prefix, and what else its source raises.
         """
+        own: Connection | None = None
         if connection is not None and self._options.recorded is None and prefix not in BUILTIN_PREFIXES:
             found = await asyncio.to_thread(self._load, prefix, connection)
             for secret in found.secrets.values():
                 self._log.redactor.add(secret.reveal())
             self._in_use.setdefault(prefix, {})[connection] = found
-        task = self._opening.get(prefix)
+            own = found if self._is_module(prefix) else None
+        key = (prefix, connection if own is not None else None)
+        task = self._opening.get(key)
+        if own is not None and self._modules.get(key) != own:
+            # It is configured with what the connection was: another instance of the backend has what it is.
+            self._outdated += [task] if task is not None else []
+            task, self._modules[key] = None, own
         if task is None or _has_failed(task):
-            task = self._opening[prefix] = asyncio.create_task(self._start(prefix))
+            task = self._opening[key] = asyncio.create_task(self._start(prefix, own))
         # Shielded: the caller's deadline ends its wait, and the start is ended by `close`, which cleans up.
         return await asyncio.shield(task)
+
+    def _is_module(self, prefix: str) -> bool:
+        """Whether a WASM module answers for *prefix*: each of its connections has a backend of its own."""
+        if prefix.lower() in self._options.attachments:
+            return False
+        try:
+            return discovery.find(self._search, prefix).kind is Kind.WASM
+        except InjectorError:
+            return False  # the start says what is wrong
 
     def _load(self, prefix: str, name: str) -> Connection:
         source = self._options.connections
@@ -176,14 +195,14 @@ class Registry:
 
     async def close(self) -> None:
         """Ends every backend and every start under way, side by side. May be called more than once."""
-        tasks, self._opening = list(self._opening.values()), {}
+        tasks, self._opening = [*self._opening.values(), *self._outdated], {}
         for task in tasks:
             if not task.done():
                 task.cancel()
         started = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(backend.close() for backend in started if not isinstance(backend, BaseException)))
 
-    async def _start(self, prefix: str) -> Backend:
+    async def _start(self, prefix: str, connection: Connection | None = None) -> Backend:
         builtin = self._builtins().get(prefix)
         recorded = self._options.recorded
         if recorded is not None and (builtin is None or recorded.answers_for(prefix)):
@@ -207,7 +226,7 @@ class Registry:
             candidate = discovery.find(self._search, prefix)
             candidate = self._options.verification.admit(candidate, self._search.platform)
             if candidate.kind is Kind.WASM:
-                return await self._module(candidate)
+                return await self._module(candidate, connection)
             name, start = str(candidate), partial(self._instance, candidate)
         plugin = SupervisedPlugin(name, start, policy=policy, log=self._log)
         try:
@@ -233,16 +252,21 @@ class Registry:
             connections=self._in_use.setdefault(candidate.prefix, {}),
         )
 
-    async def _module(self, candidate: Candidate) -> WasmBackend:
+    async def _module(self, candidate: Candidate, connection: Connection | None) -> WasmBackend:
         from injector.backends.wasm.flavour import GuestConfiguration  # late: start-up
         from injector.backends.wasm.instance import InstanceLimits
         from injector.backends.wasm.start import WasmOptions, start_wasm
 
         limits = InstanceLimits(memory=self._options.wasm_memory, answer=self._options.max_value_size)
-        settings = self._options.configuration.get(candidate.name, {})
+        if connection is None:
+            configuration = GuestConfiguration(
+                candidate.name, settings=self._options.configuration.get(candidate.name, {})
+            )
+        else:
+            configuration = GuestConfiguration(candidate.name, connection.id, connection.configuration())
         return await start_wasm(
             candidate,
-            configuration=GuestConfiguration(candidate.name, settings=settings),
+            configuration=configuration,
             options=WasmOptions(self._options.wasm_cache, limits),
             environment=self._environment,
             log=self._log,

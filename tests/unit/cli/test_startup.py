@@ -49,6 +49,8 @@ def test_the_command_imports_nothing_heavy() -> None:
         ["connection", "--help"],
         ["connection", "add", "--help"],
         ["connection", "list"],
+        ["plugin", "precompile", "--help"],
+        ["plugin", "call", "--help"],
     ],
 )
 def test_commands_that_need_no_backend_import_none(arguments: list[str]) -> None:
