@@ -32,13 +32,9 @@ def command(output_format: str, **flags: Any) -> None:
         return
     width = max((len(each.name) for each in summaries), default=0)
     for each in summaries:
-        fields = [f"{field}={_shown(value)}" for field, value in sorted(each.settings.items())]
+        fields = [f"{field}={connection_options.printable(value)}" for field, value in sorted(each.settings.items())]
         fields += [f"{field}=***" for field in each.secret_fields]
-        click.echo(f"{each.name:{width}}  {each.prefix:14} {' '.join(fields)}".rstrip())
+        line = f"{each.name:{width}}  {each.prefix:14} {' '.join(fields)}"
+        click.echo(connection_options.printable(line).rstrip())
     if not summaries:
         click.echo("there is no connection; `injector connection add` adds one", err=True)
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

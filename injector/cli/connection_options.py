@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -110,7 +111,8 @@ def read_fields(
     if from_json is not None:
         given = _from_json(from_json, settings)
     texts = {name: _file_text(name, file) for name, file in files} | {name: _asked(name) for name in secret}
-    secrets = given.secrets | {name: Secret(text.encode()) for name, text in texts.items()}
+    # What a terminal sent that is no UTF-8 becomes its bytes again, and is refused where secrets are checked.
+    secrets = given.secrets | {name: Secret(text.encode("utf-8", "surrogateescape")) for name, text in texts.items()}
     return Fields(given.settings, secrets, given.prefix)
 
 
@@ -168,6 +170,12 @@ def as_json(summary: ConnectionSummary) -> dict[str, object]:
         "settings": summary.settings,
         "secrets": list(summary.secret_fields),
     }
+
+
+def printable(value: object) -> str:
+    """A setting or a name for a terminal: a text as it is, anything else as JSON, nothing that controls it."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def told(what: str, summary: ConnectionSummary) -> str:

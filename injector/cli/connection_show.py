@@ -35,4 +35,4 @@ def command(name: str, output_format: str, **flags: Any) -> None:
     lines |= dict.fromkeys(shown.secret_fields, "***")
     width = max(map(len, lines))
     for field, text in lines.items():
-        click.echo(f"{field:{width}}  {text}")
+        click.echo(connection_options.printable(f"{field:{width}}  {text}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the fields' types
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from injector.errors import ConnectionInvalid, ConnectionUnknown
-from injector.model.secret import Secret  # noqa: TC001 - msgspec reads the fields' types
+from injector.model.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,13 +103,14 @@ def check_fields(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> 
             )
         if field in settings and field in secrets:
             raise ConnectionInvalid(f"{field} is both a setting and a secret", hint="give it once")
-    for field, secret in secrets.items():
+    for field, value in (*settings.items(), *secrets.items()):
         try:
-            secret.reveal().decode()
-        except UnicodeDecodeError:
-            raise ConnectionInvalid(
-                f"the secret {field} is not text in UTF-8", hint="encode it, as base64 say"
-            ) from None
+            if isinstance(value, Secret):
+                value.reveal().decode()
+            else:
+                json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:
+            raise ConnectionInvalid(f"{field} is not text in UTF-8, or no JSON", hint="encode it as base64") from None
 
 
 def unknown(name: str, known: Iterable[str]) -> ConnectionUnknown:

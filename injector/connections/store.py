@@ -60,12 +60,23 @@ class ConnectionStore:
 
     def load(self, name: str) -> Connection:
         """See ConnectionSource."""
+        row, sealed = self._read(name)
+        while True:
+            try:
+                return self._open(row, sealed)
+            except SealBroken:
+                before = row
+                row, sealed = self._read(name)
+                if row == before:
+                    raise
+                # A rotation came in between, and its key has gone since.
+
+    def _read(self, name: str) -> tuple[Row, dict[str, bytes]]:
         with self._database.reading() as database:
             if database is None:
                 raise unknown(name, ())
             row = _row(database, name)
-            sealed = _sealed(database, row)
-        return self._open(row, sealed)
+            return row, _sealed(database, row)
 
     def add(
         self, name: str, prefix: str, settings: Mapping[str, Any], secrets: Mapping[str, Secret]
@@ -78,6 +89,7 @@ class ConnectionStore:
         connection = Connection(
             os.urandom(16).hex(), check_name(name), check_prefix(prefix), 1, dict(settings), dict(secrets)
         )
+        check_fields(settings, secrets)
         with self._database.writing() as database:
             _refuse_taken(database, name)
             with self._key_for_new(database) as key:
@@ -117,6 +129,7 @@ class ConnectionStore:
                 _without(old.settings, gone | set(secrets)) | dict(settings),
                 _without(old.secrets, gone | set(settings)) | dict(secrets),
             )
+            check_fields(new.settings, new.secrets)
             _delete(database, old.id)
             with self._key_for_new(database, row.key_id) as key:
                 _insert(database, new, key)
@@ -126,7 +139,10 @@ class ConnectionStore:
         """Removes a connection, also one that does not open any more. Raises ConnectionUnknown."""
         with self._database.writing() as database:
             row = _row(database, name)
-            summary = _summary(database, row)
+            try:
+                summary = _summary(database, row)
+            except SealBroken:
+                summary = ConnectionSummary(row.id, row.name, row.prefix, row.version)
             _delete(database, row.id)
         return summary
 
@@ -255,8 +271,7 @@ def _summary(database: sqlite3.Connection, row: Row) -> ConnectionSummary:
 
 
 def _insert(database: sqlite3.Connection, connection: Connection, key: bytearray) -> None:
-    check_fields(connection.settings, connection.secrets)
-    settings = json.dumps(connection.settings, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    settings = json.dumps(connection.settings, sort_keys=True, allow_nan=False)
     row = Row(connection.id, connection.name, connection.prefix, connection.version, settings, identity(key), b"")
     with sealing.wiped(sealing.new_key()) as data_key:
         wrapped = sealing.seal(key, data_key, _data_key_purpose(row, connection.secrets))

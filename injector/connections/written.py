@@ -52,4 +52,6 @@ def _decoded(data: bytes, type_: type[T], what: str, wanted: str) -> T:
         problem = "is not what is expected"
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = "is not JSON"
+    except RecursionError:
+        problem = "is nested too deeply"
     raise ConnectionInvalid(f"{what} {problem}", hint=f"write {wanted}")

@@ -413,6 +413,7 @@ def test_a_secret_is_asked_for_without_an_echo(store, tmp_path) -> None:
         (["add", "p", "--secret", "x"], "", 2, "there is no terminal"),
         (["add", "p", "--prefix", "D", "--set", "apiKey=canary"], "", 2, "apiKey looks like a secret"),
         (["add", "p", "--prefix", "D", "--set", "canary"], "", 2, "--set is NAME=TEXT"),
+        (["add", "p", "--prefix", "D", "--set", "x=canary\udcff"], "", 3, "x is not text in UTF-8"),
         (["add", "p", "--prefix", "D", "--from-json", "-"], '{"canary": 1}', 3, "is not what is expected"),
         (["add", "p", "--prefix", "D", "--from-json", "-"], '{"secrets": "canary', 3, "is not JSON"),
         (["add", "p", "--prefix", "D", "--from-json", "-", "--secret-file", "x=-"], "{}", 2, "read once only"),

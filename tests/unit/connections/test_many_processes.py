@@ -35,7 +35,7 @@ for turn in range(turns):
     if turn % 2:
         store.remove(name)
     if number == 0:
-        store.rotate_key(forget=False)
+        store.rotate_key(forget=bool(turn % 2))
     for each in store.summaries():
         assert each.prefix == "DEMO"
 """

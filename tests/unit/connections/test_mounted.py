@@ -121,6 +121,7 @@ def test_an_unknown_name_is_told_with_those_that_come_near(tmp_path) -> None:
         ("a.json", '{"prefix": "DEMO", "secrets": {"token": 4711}, "canary": 1}'),
         ("a.json", '{"prefix": "DEMO", "secrets": "canary"}'),
         ("a.json", '["canary"]'),
+        ("a.json", '{"settings": ' + "[" * 100_000),
         ("a.json", '{"secrets": {"token": "canary"}}'),
         ("a.json", '{"prefix": "canary!", "secrets": {}}'),
         ("a.json", '{"prefix": "DEMO", "settings": {"x": 1}, "secrets": {"x": "canary"}}'),

@@ -104,6 +104,8 @@ def test_names_that_no_token_can_have_are_refused(store, name) -> None:
         ("DEMO", {}, {"": Secret(b"hunter2")}),
         ("DEMO", {"x": 1}, {"x": Secret(b"hunter2")}),
         ("DEMO", {}, {"x": Secret(b"hunter2\xff")}),
+        ("DEMO", {"x": "hunter2\udcff"}, {}),
+        ("DEMO", {"x": float("nan")}, {}),
     ],
 )
 def test_what_cannot_be_a_connection_is_refused_and_leaves_nothing(store, prefix, settings, fields) -> None:
@@ -180,6 +182,21 @@ def test_a_rotation_to_a_given_key_leaves_key_files_alone(filled, reveal, tmp_pa
     assert reveal(ConnectionStore(filled.path, new), "a") == {"user": "user-of-a", "password": "pass-of-a"}
     with pytest.raises(SealBroken):
         filled.load("a")
+
+
+def test_a_rotation_that_forgets_the_key_while_a_connection_is_read_is_not_in_its_way(filled, monkeypatch) -> None:
+    read = ConnectionStore._read
+    rotations = [True, True]
+
+    def slowly(self, name):
+        found = read(self, name)
+        if rotations:
+            rotations.pop()
+            self.rotate_key(forget=True)
+        return found
+
+    monkeypatch.setattr(ConnectionStore, "_read", slowly)
+    assert filled.load("a").configuration()["password"] == "pass-of-a"
 
 
 def test_without_connections_there_is_nothing_to_rotate(store) -> None:

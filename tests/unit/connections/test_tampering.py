@@ -84,6 +84,18 @@ def test_swapped_and_changed_rows_do_not_open(filled, change) -> None:
         assert not tells_a_secret(outcome)
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_does_not_open_can_be_removed(filled, change) -> None:
+    rewrite(filled.path, CHANGES[change])
+    if change == "types":
+        with pytest.raises(ConnectionStoreInvalid):
+            filled.remove("a")
+        return
+    for name in "ab":
+        assert filled.remove(name).name == name
+    assert filled.summaries() == ()
+
+
 def test_an_older_version_of_a_secret_does_not_open_in_a_newer_connection(filled) -> None:
     with sqlite3.connect(filled.path) as opened:
         ((old,),) = opened.execute(
