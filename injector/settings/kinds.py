@@ -28,8 +28,8 @@ class Kind(Struct, frozen=True):
     `parse` makes a value of a text and raises ValueError. `tags` are the YAML types (1.1) that its scalar may have;
     the scalar's text as it was written is what is parsed, so that `0600` stays octal. `separator` is set for lists:
     it stands between the items of a variable; `parse` is for one item then. `parse_list` is set for what is either a
-    text or, in the file only, a list of texts. `pattern` (ECMA 262, whole text) and `choices` say what `parse` says to an
-    editor, as far as they can.
+    text or, in the file only, a list of texts. `pattern` (ECMA 262, whole text) and `choices` say what `parse` says to
+    an editor, as far as they can.
     """
 
     expects: str
