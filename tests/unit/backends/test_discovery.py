@@ -56,6 +56,7 @@ def test_the_search_order_is_configmanager_dir_then_current_directory_then_home(
         "/c/.configmanager/plugins ($CONFIGMANAGER_DIR)",
         "/w/.configmanager/plugins (current directory)",
         "/h/.configmanager/plugins (home directory)",
+        "/usr/local/lib/injector/plugins (system)",
     ]
     assert search.platform == this_platform()
 
