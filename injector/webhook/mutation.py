@@ -17,7 +17,7 @@ from injector.webhook.wishes import read, refuse, refuse_what_needs_a_sidecar
 if TYPE_CHECKING:
     from injector.webhook.env_tokens import EnvToken
     from injector.webhook.patch import Operation
-    from injector.webhook.pod import Container, Mount, Pod
+    from injector.webhook.pod import Container, Mount, Pod, PodSecurity
     from injector.webhook.wishes import Wishes
 
 _MOST_ANNOTATIONS: Final = 256 * 1024  # bytes of all keys and values, the API server's own limit
@@ -227,18 +227,12 @@ class _Injection:
     def _shared_user(self) -> tuple[int, int | None] | None:
         """User and group that all chosen containers run as; None when they have none in common, or it is root."""
         pod_wide = self._pod.spec.security_context
-        found = set()
-        for _, container in self._chosen:
-            own = container.security_context
-            user = own.run_as_user if own and own.run_as_user is not None else pod_wide and pod_wide.run_as_user
-            group = own.run_as_group if own and own.run_as_group is not None else pod_wide and pod_wide.run_as_group
-            found.add((user, group))
+        found = {_account(container, pod_wide) for _, container in self._chosen}
         users = {user for user, _ in found}
-        if len(users) != 1 or not all(users):
+        user = users.pop()
+        if users or not user:
             return None
         groups = {group for _, group in found}
-        user = users.pop()
-        assert user is not None
         return user, groups.pop() if len(groups) == 1 else None
 
     def _mounts(self) -> list[Operation]:
@@ -267,7 +261,11 @@ class _Injection:
             refuse("share-process-namespace", "the pod has hostPID, which excludes it")
         if spec.share_process_namespace is False:
             refuse("share-process-namespace", "the pod's own shareProcessNamespace says no")
-        return [] if spec.share_process_namespace else [{"op": "add", "path": "/spec/shareProcessNamespace", "value": True}]
+        return (
+            []
+            if spec.share_process_namespace
+            else [{"op": "add", "path": "/spec/shareProcessNamespace", "value": True}]
+        )
 
     def _warn(self) -> None:
         spec, wishes, warn = self._pod.spec, self._wishes, self._warnings.append
@@ -299,6 +297,17 @@ def _chosen(pod: Pod, wishes: Wishes) -> list[tuple[str, Container]]:
     return [by_name[name] for name in names]
 
 
+def _account(container: Container, pod_wide: PodSecurity | None) -> tuple[int | None, int | None]:
+    """User and group that *container* runs as; None for what the image decides."""
+    own = container.security_context
+    user = own.run_as_user if own else None
+    group = own.run_as_group if own else None
+    if pod_wide:
+        user = pod_wide.run_as_user if user is None else user
+        group = pod_wide.run_as_group if group is None else group
+    return user, group
+
+
 def _overlaps(mount: Mount, path: str) -> bool:
     other = mount.mount_path.rstrip("/") or "/"
     return other == path or other.startswith(f"{path}/")
@@ -317,4 +326,3 @@ def _flag(name: str, text: str) -> str:
     if catalogue.PLAIN[name].expects == "true or false":
         return f"--{name}" if catalogue.PLAIN[name].parse(text) else f"--no-{name}"
     return f"--{name}={text}"
-

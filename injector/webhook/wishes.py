@@ -1,4 +1,4 @@
-"""What a pod's annotations ask for: checked values, or a refusal that names the annotation. Values are never repeated."""
+"""What a pod's annotations ask for: checked values, or a refusal that names the annotation and repeats no value."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ def read(annotations: Mapping[str, str]) -> Wishes:
 
 
 def _parse(name: str, kind: Kind, text: str) -> Any:
+    if "\0" in text:  # neither an argument nor a path can hold it
+        refuse(name, "it holds a NUL character")
     try:
-        if "\0" in text:  # neither an argument nor a path can hold it
-            raise ValueError
-        text.encode()
+        text.encode()  # a lone surrogate cannot be passed on
         return kind.parse(text)
     except ValueError:
         refuse(name, f"expected {kind.expects}")
