@@ -58,14 +58,18 @@ proto-lint: install
 proto-breaking: install
 	$(BIN)/python tools/check_proto_breaking.py
 
+.PHONY: fault-table
+fault-table: install ## every fault of docs/faults.md has a test, and the page is current
+	$(BIN)/python -m tools.fault_rows --check
+
 bench: install ## the measurements of docs/measurements.md
 	$(BIN)/python -m benchmarks
 
 soak: install ## 100,000 calls and 500 killed plugins in one process: nothing may grow (about a minute, 15 at most)
 	timeout 900 $(BIN)/python -m benchmarks.soak
 
-e2e: install ## tests on a cluster node
-	@echo "make e2e: no cluster tests yet; they come with the charts" >&2; exit 2
+e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
+	@tests/e2e/run.sh
 
 lock: install ## pin the dependencies anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -13,6 +13,7 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     │  ├─ UnavailableError      5  may go away by itself: `resolve` retries the retryable ones
     │  └─ DeniedError           6
     ├─ PluginError              7  the program that should have answered
+    ├─ CheckError            8  a rendered file would not be what its template says
     ├─ OutputError              9  the result cannot be put where it belongs
     ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
     ├─ NotifyError              9  nobody could be told that files changed
@@ -173,6 +174,24 @@ class PluginLockInvalid(SettingsError):
     code = "plugin-lock-invalid"
 
 
+class FixturesInvalid(SettingsError):
+    """A file of values that stand in for stores (`--values`) cannot be used."""
+
+    code = "fixtures-invalid"
+
+
+class KeyFileInvalid(SettingsError):
+    """A file that should hold a key does not, or others may read it."""
+
+    code = "key-file-invalid"
+
+
+class SealBroken(SettingsError):
+    """Something that was sealed does not open."""
+
+    code = "seal-broken"
+
+
 class InputError(InjectorError):
     """A template cannot be read."""
 
@@ -244,6 +263,18 @@ class TokenNotText(TemplateError):
     """A token holds bytes that are not UTF-8."""
 
     code = "token-not-utf8"
+
+
+class UnknownPrefix(TemplateError):
+    """A word before a separator is nearly a prefix, and so is copied as it stands. Told as a warning."""
+
+    code = "token-prefix-unknown"
+
+
+class NotInFormat(TemplateError):
+    """A template is not written in the format of its output, or a token stands where that format has no value."""
+
+    code = "template-not-in-format"
 
 
 class VariableUnset(TemplateError):
@@ -451,6 +482,28 @@ class PluginBuildFailed(PluginError):
     code = "plugin-build-failed"
 
 
+# ---------------------------------------------------------------------------------------------------- rendered file
+
+
+class CheckError(InjectorError):
+    """A rendered file would not be what its template says; it is not published, and the old one stays."""
+
+    code = "check-error"
+    exit_code = ExitCode.CHECK
+
+
+class ValueUnfit(CheckError):
+    """A value cannot be written at its token's place: the format has no spelling for it there."""
+
+    code = "value-unfit"
+
+
+class CheckFailed(CheckError):
+    """A rendered file does not read back as it should, or the check command refused it."""
+
+    code = "check-failed"
+
+
 # ---------------------------------------------------------------------------------------------------------- output
 
 
@@ -521,7 +574,7 @@ class NotifyError(InjectorError):
     `retry_after` is the delay in seconds that the other side asked for, if it did.
     """
 
-    code = "notify-failed"
+    code = "notify"
     exit_code = ExitCode.OUTPUT
 
     def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:

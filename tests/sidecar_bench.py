@@ -224,12 +224,12 @@ class Bench:
     def read(self, name: str) -> str:
         return (self.out / name).read_text()
 
-    async def start(self, *, patience: float = PATIENCE, **options: Any) -> Sidecar:
+    async def start(self, *, patience: float = PATIENCE, output: Path | None = None, **options: Any) -> Sidecar:
         """Runs the sidecar until it is quiet."""
         self.patience = patience
         options.setdefault("clock", self.clock)
         self._sidecar = Sidecar(
-            SidecarRequest(self.inputs, output_dir=self.out),
+            SidecarRequest(self.inputs, output_dir=None if output else self.out, output=output),
             self.settings,
             self.registry,  # type: ignore[arg-type]  # as much of one as is needed
             environment={"WHO": "environment"},

@@ -161,6 +161,14 @@ def gather(
     raise _never_still(inputs)
 
 
+def several_for_one(count: int) -> UsageError:
+    """What is wrong when *count* templates are to go to one file."""
+    return UsageError(
+        f"there are {count} templates, and the output is one file",
+        hint="give --output-dir DIR to write each to a file of its own",
+    )
+
+
 def output_name(name: str) -> str:
     """*name* (a last component) without a trailing .tmpl, .tpl or .cm, unless nothing were left."""
     for suffix in TEMPLATE_SUFFIXES:

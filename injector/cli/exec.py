@@ -54,11 +54,11 @@ Examples:
     metavar="ACTION",
     default="none",
     show_default=True,
-    help="When a value changes: restart, signal:HUP (or another), or none.",
+    help="When a value changes: restart, signal:HUP (or another), or none. All but none refresh, every 5m by default.",
 )
 @click.option("--grace", metavar="DURATION", default="10s", show_default=True, help="From SIGTERM to SIGKILL.")
 @options.settings_options
-@options.sidecar_options
+@options.refresh_options
 @options.verbosity
 def command(
     inputs: tuple[str, ...],

@@ -30,6 +30,7 @@ Examples:
 )
 @options.inputs_and_outputs
 @options.settings_options
+@options.refresh_options
 @options.sidecar_options
 @options.verbosity
 def command(

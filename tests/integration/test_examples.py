@@ -129,12 +129,7 @@ def test_the_demo_says_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_demonstration_of_the_sidecar_holds() -> None:
     """`make demo-sidecar`: each of its expectations ends it with 1 when it does not hold."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "demo_sidecar.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=590,
-    )
+    program = ROOT / "examples" / "demo_sidecar.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=590)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "every expectation held" in done.stdout

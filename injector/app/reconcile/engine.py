@@ -126,7 +126,14 @@ class Sidecar:
         self._pushes = Pushes(registry, self._cache, log=log, pushed=self._pushed)
         self._reader = Worker(READER, vitals, within=settings.timeout)
         self._publisher = Worker(PUBLISHER, vitals, within=settings.timeout)
-        self._templates = TemplateReader(request.inputs, request.output_dir, registry, environment, log.warning)
+        self._templates = TemplateReader(
+            request.inputs,
+            request.output_dir,
+            registry,
+            environment,
+            log.warning,
+            single=request.output is not None,
+        )
         self._outputs = Outputs(
             request,
             self._cache,

@@ -75,6 +75,7 @@ class Outputs:
         self._suspects: dict[str, float] = {}  # what went wrong with a name that is no known template, since when
         self._dirty: set[str] = set()
         self._set_is_dirty = False
+        self._set_names: set[str] = set()  # the files that were published together last
         self._tasks: set[asyncio.Task[None]] = set()
         self.handled_bytes = 0  # rendered and published since somebody set it to 0
         self._teller = Teller(log, clock)
@@ -196,9 +197,11 @@ class Outputs:
     def _gone(self, file: ManagedFile, *, prune: bool) -> None:
         self._leave(file.name, file.references)
         file.removed()
-        if file.seen.own.write is WriteMode.SET:
+        if self._is_of_set(file):
             self._set_is_dirty = True
-        if any(other is not file and other.seen.output == file.seen.output for other in self._files.values()):
+            self._forget(file)  # the next set is without it
+            self._log.warning("template is gone, the set goes on without it", template=file.name)
+        elif any(other is not file and other.seen.output == file.seen.output for other in self._files.values()):
             self._forget(file)  # renamed: the output is another template's
         elif prune:
             self._begin(self._remove(file))
@@ -219,6 +222,7 @@ class Outputs:
             file.removed(error)
             self._timers.set(("file", file.name), self._clock.now() + file.retry_pause(self._draw))
         else:
+            file.digest = None
             if file.condition.state is FileState.REMOVED:
                 self._forget(file)
             self._log.info("output removed, its template is gone", template=file.name, output=file.seen.output)
@@ -243,7 +247,8 @@ class Outputs:
             elif (key := self._advance(file)) is not None:
                 ready.append((file, key))
         for batch in _batches(ready):
-            self._begin(self._publish(batch))
+            # The snapshot is of this pass: before the task begins, the next answers may be there.
+            self._begin(self._publish(batch, [self._job(file) for file, _ in batch]))
         if self._set_is_dirty:
             self._advance_set()
         self._teller.tell(self._files.values())
@@ -301,8 +306,8 @@ class Outputs:
             return Path(seen.output), self._request.output_dir
         return self._request.output or Path(seen.output or seen.name), None
 
-    async def _publish(self, batch: Sequence[tuple[ManagedFile, object]]) -> None:
-        work, sink = [self._job(file) for file, _ in batch], self._sink
+    async def _publish(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
+        sink = self._sink
         done = await self._call(batch, lambda: jobs.publish(work, sink))
         for (file, key), one in zip(batch, done, strict=True):
             self._finished(file, key, one)
@@ -366,20 +371,22 @@ class Outputs:
                 continue
             self._refused(file, errors)
             held = held or (errors if file.seen.own.required else ())
+        names = {file.name for file, _ in ready}
         if held:
             for file, key in ready:
                 if key != file.published:
                     file.settle(held[:1])
-        elif all(key == file.published for file, key in ready):
+        elif self._set_names == names and all(key == file.published for file, key in ready):
             for file, _ in ready:
                 file.settle(unfresh(file.seen, self._entries(file)))
-        elif any(key != file.tried for file, key in ready):
+        elif any(key != file.tried for file, key in ready) or (ready and self._set_names != names):
+            self._set_names = names
             for file, _ in ready:
                 file.is_busy = True
-            self._begin(self._publish_set(ready))
+            self._begin(self._publish_set(ready, [self._job(file) for file, _ in ready]))
 
-    async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]]) -> None:
-        work, sink = [self._job(file) for file, _ in ready], self._sink
+    async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
+        sink = self._sink
         done = await self._call(ready, lambda: jobs.publish_set(work, sink))
         held = next((one.problems for one in done if one.digest is None and one.problems), ())
         for (file, key), one in zip(ready, done, strict=True):

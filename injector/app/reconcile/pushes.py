@@ -42,8 +42,8 @@ class Pushes:
         """Watches what is in use of *account*, of whom something was fetched; nothing to do when that is so already."""
         wanted = self._cache.references(account)
         references, task = self._watches.get(account, ((), None))
-        if references == wanted:
-            return
+        if references == wanted and (task is None or not task.done()):
+            return  # one that has ended could not watch then: it may be able to by now
         if task is not None:
             task.cancel()
         if wanted:
@@ -73,6 +73,8 @@ class Pushes:
                     self._pushed((reference,))
             except InjectorError as error:
                 self._log.info("watch ended", backend=account.prefix, reason=error.message)
+            except Exception as error:  # noqa: BLE001  # a backend with a fault costs its pushes only
+                self._log.warning("watch failed", backend=account.prefix, reason=type(error).__name__)
             failures += 1
             # A backend that ends its watches at once is no reason to ask it in a loop.
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 10)))

@@ -67,7 +67,7 @@ class TemplateReader:
     """
     Looks at the templates of *inputs*. Blocks: for a thread of its own, one call at a time.
 
-    One template that cannot be read or is not well formed costs itself only.
+    One template that cannot be read or is not well formed costs itself only. With *single* there may be one only.
     """
 
     def __init__(
@@ -77,12 +77,15 @@ class TemplateReader:
         registry: Registry,
         environment: Mapping[str, str],
         warn: Callable[[str], None],
+        *,
+        single: bool = False,
     ) -> None:
         self._inputs = inputs
         self._output_dir = output_dir
         self._registry = registry
         self._environment = environment
         self._warn = warn
+        self._single = single
         self._warned: set[str] = set()
         self._records: dict[str, _Record] = {}
         self._stdin: Source | None = None
@@ -99,6 +102,8 @@ class TemplateReader:
         wrong: dict[str, InjectorError] = {}
         for name, problem in survey.problems:
             wrong.setdefault(name, problem)
+        if self._single and len(survey.files) > 1:
+            wrong |= dict.fromkeys((file.name for file in survey.files), sources.several_for_one(len(survey.files)))
         records: dict[str, _Record] = {}
         for file in survey.files:
             if file.name in wrong:

@@ -445,6 +445,40 @@ async def test_a_set_is_published_as_a_whole_or_not_at_all(bench: Bench, stores)
     assert bench.sidecar.status().is_ready
 
 
+async def test_a_template_that_is_gone_leaves_the_set(bench: Bench) -> None:
+    bench.settings = replace(bench.settings, write=WriteMode.SET)
+    bench.write("f", "f")
+    bench.write("g", "g")
+    await bench.start()
+    (bench.templates / "g").unlink()
+    await bench.look()
+    await bench.move(5)
+    assert bench.read("f") == "f"
+    assert not (bench.out / "g").exists()
+    assert [file.template for file in bench.sidecar.status().files] == [f"{bench.templates}/f"]
+
+
+async def test_two_templates_for_one_output_file_are_refused(bench: Bench) -> None:
+    bench.write("f", "f")
+    await bench.start(output=bench.out)
+    assert bench.out.read_text() == "f"
+    bench.write("g", "g")
+    await bench.look()
+    assert bench.out.read_text() == "f"
+    assert {error.code for error in bench.sidecar.errors()} == {"usage"}
+
+
+async def test_a_plugin_that_was_down_is_watched_when_it_is_up(bench: Bench, stores) -> None:
+    stores["AAA"].down = BackendUnavailable("down")
+    bench.write("f", "AAA:///x")
+    await bench.start()
+    assert stores["AAA"].watched == []
+    stores["AAA"].down, stores["AAA"].can_watch = None, True
+    stores["AAA"].values["/x"] = "1"
+    await bench.move(61)
+    assert len(stores["AAA"].watched) == 1
+
+
 async def test_a_refresh_asks_for_all_and_mends_an_output_that_somebody_changed(bench: Bench, stores) -> None:
     stores["AAA"].values["/x"] = "1"
     bench.write("f", "AAA:///x")
