@@ -58,6 +58,10 @@ proto-lint: install
 proto-breaking: install
 	$(BIN)/python tools/check_proto_breaking.py
 
+.PHONY: fault-table
+fault-table: install ## every fault of docs/faults.md has a test, and the page is current
+	$(BIN)/python -m tools.fault_rows --check
+
 bench: install ## the measurements of docs/measurements.md
 	$(BIN)/python -m benchmarks
 
@@ -69,8 +73,8 @@ image: install ## build/injector.tar, the container image, without a daemon; IMA
 	$(BIN)/python -m tools.build_image --output build/injector.tar $(if $(IMAGE_BASE),--base $(IMAGE_BASE)) \
 	  --revision "$$(git rev-parse HEAD 2>/dev/null)"
 
-e2e: install ## tests on a cluster node
-	@echo "make e2e: no cluster tests yet; they come with the charts" >&2; exit 2
+e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
+	@tests/e2e/run.sh
 
 lock: install ## pin the dependencies anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -29,7 +29,8 @@ from benchmarks.processes import MIB, go_toolchain
 from injector.backends.discovery import Candidate, Kind
 from injector.backends.goplugin.host import GoPluginBackend
 from injector.backends.goplugin.start import start_plugin
-from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin
+from injector.backends.goplugin.supervision import RestartPolicy
+from injector.backends.goplugin.supervisor import SupervisedPlugin
 from injector.errors import PluginCrashed
 from injector.model.references import Reference, Value
 from injector.telemetry.logs import Level, Log

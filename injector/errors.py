@@ -13,9 +13,14 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     │  ├─ UnavailableError      5  may go away by itself: `resolve` retries the retryable ones
     │  └─ DeniedError           6
     ├─ PluginError              7  the program that should have answered
+    ├─ CheckError            8  a rendered file would not be what its template says
     ├─ OutputError              9  the result cannot be put where it belongs
     ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
     ├─ NotifyError              9  nobody could be told that files changed
+    ├─ AdmissionRefused         3  a pod asks for what cannot be; it is not made
+    ├─ ReviewInvalid            3  a request to the webhook that is no admission review
+    ├─ CertificateInvalid       3  a certificate and key that cannot be served
+    ├─ ClusterError             5  the API server could not be asked, or said no
     └─ RunFailed                   several of the above, reported together
 
 Messages say what, where and what to do; they never hold a secret's value nor a backend's raw answer. Foreign
@@ -169,6 +174,24 @@ class PluginLockInvalid(SettingsError):
     code = "plugin-lock-invalid"
 
 
+class FixturesInvalid(SettingsError):
+    """A file of values that stand in for stores (`--values`) cannot be used."""
+
+    code = "fixtures-invalid"
+
+
+class KeyFileInvalid(SettingsError):
+    """A file that should hold a key does not, or others may read it."""
+
+    code = "key-file-invalid"
+
+
+class SealBroken(SettingsError):
+    """Something that was sealed does not open."""
+
+    code = "seal-broken"
+
+
 class InputError(InjectorError):
     """A template cannot be read."""
 
@@ -240,6 +263,18 @@ class TokenNotText(TemplateError):
     """A token holds bytes that are not UTF-8."""
 
     code = "token-not-utf8"
+
+
+class UnknownPrefix(TemplateError):
+    """A word before a separator is nearly a prefix, and so is copied as it stands. Told as a warning."""
+
+    code = "token-prefix-unknown"
+
+
+class NotInFormat(TemplateError):
+    """A template is not written in the format of its output, or a token stands where that format has no value."""
+
+    code = "template-not-in-format"
 
 
 class VariableUnset(TemplateError):
@@ -447,6 +482,28 @@ class PluginBuildFailed(PluginError):
     code = "plugin-build-failed"
 
 
+# ---------------------------------------------------------------------------------------------------- rendered file
+
+
+class CheckError(InjectorError):
+    """A rendered file would not be what its template says; it is not published, and the old one stays."""
+
+    code = "check-error"
+    exit_code = ExitCode.CHECK
+
+
+class ValueUnfit(CheckError):
+    """A value cannot be written at its token's place: the format has no spelling for it there."""
+
+    code = "value-unfit"
+
+
+class CheckFailed(CheckError):
+    """A rendered file does not read back as it should, or the check command refused it."""
+
+    code = "check-failed"
+
+
 # ---------------------------------------------------------------------------------------------------------- output
 
 
@@ -559,6 +616,42 @@ class NotifyPostponed(NotifyError):
     """It is too early: the same workload was restarted a moment ago. No failure; `retry_after` is set."""
 
     code = "notify-postponed"
+
+
+# --------------------------------------------------------------------------------------------------------- webhook
+
+
+class AdmissionRefused(InjectorError):
+    """A pod's annotations are wrong, or contradict each other or the pod. The message names the annotation."""
+
+    code = "admission-refused"
+
+
+class ReviewInvalid(InjectorError):
+    """What was sent to the webhook is no admission review of a pod. `status` is the HTTP status that says so."""
+
+    code = "review-invalid"
+
+    def __init__(self, message: str, *, status: int = 400, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class CertificateInvalid(InjectorError):
+    """A certificate and its key cannot be read, are not in PEM, or do not belong together."""
+
+    code = "certificate-invalid"
+
+
+class ClusterError(InjectorError):
+    """The API server could not be asked, or refused. `status` is its HTTP status; None when there was no answer."""
+
+    code = "cluster-error"
+    exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, message: str, *, status: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class RunFailed(InjectorError):

@@ -227,6 +227,12 @@ def demostore(build_go: Callable[[Path, str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def watchstore(build_go: Callable[[Path, str], Path]) -> Path:
+    """The Go example in protocol 2."""
+    return build_go(HERE.parents[1] / "examples" / "plugins" / "go", "./cmd/watchstore")
+
+
+@pytest.fixture(scope="session")
 def faultplugin(build_go: Callable[[Path, str], Path]) -> Path:
     """The plugin of tests/integration/go, which does wrong what the token says."""
     return build_go(HERE / "go", ".")

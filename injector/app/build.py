@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from injector.app.rendering import RenderReport, RenderRequest
+    from injector.backends.builtin.recorded import Recorded
+    from injector.backends.contract import Outcome
+    from injector.backends.discovery import Candidate
     from injector.backends.goplugin.reattach import Attachment
+    from injector.model.references import Reference
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
 
@@ -40,12 +44,19 @@ def verification(settings: Settings) -> Verification:
     return Verification.from_settings(settings.plugins.verify, settings.plugins.lock_file, Path.cwd())
 
 
-def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, lasting: bool = False) -> Registry:
+def registry(
+    settings: Settings,
+    environment: Mapping[str, str],
+    log: Log,
+    *,
+    lasting: bool = False,
+    recorded: Recorded | None = None,
+) -> Registry:
     """
     A registry for one run; whoever asks for it closes it.
 
     With *lasting* it is for a process that renders again and again: plugins are restarted however often they crash,
-    and are asked now and then whether they are well.
+    and are asked now and then whether they are well. With *recorded* values come from there, and no plugin is started.
 
     Raises SettingsError for a variable INJECTOR_PLUGIN_REATTACH that is of no use.
     """
@@ -68,18 +79,40 @@ def registry(settings: Settings, environment: Mapping[str, str], log: Log, *, la
         most_restarts=None if lasting else unless_lasting.most_restarts,
         health_interval=plugins.health_interval if lasting else unless_lasting.health_interval,
         verification=verification(settings),
-        attachments=_attachments(environment),
+        attachments=attachments(environment),
+        recorded=recorded,
     )
     return Registry(search_path(settings, environment), options, environment=environment, log=log)
 
 
-def _attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:
+def attachments(environment: Mapping[str, str]) -> Mapping[str, Attachment]:
+    """The plugins that run already, by their names in lower case. Raises SettingsError."""
     text = environment.get(REATTACH_VARIABLE)
     if not text:
         return {}
     from injector.backends.goplugin.reattach import parse_attachments  # late: for plugin authors only
 
     return parse_attachments(text)
+
+
+def attached_candidates(settings: Settings, environment: Mapping[str, str]) -> tuple[Candidate, ...]:
+    """The plugins that run already, by prefix: each goes before all that are found. Raises SettingsError."""
+    found = attachments(environment)
+    if not found:
+        return ()
+    from injector.backends.goplugin.reattach import attached_candidate  # late: for plugin authors only
+
+    plugins = settings.plugins
+    return tuple(
+        attached_candidate(
+            found[name],
+            prefix=name.upper(),
+            auto_mtls=plugins.auto_mtls_for.get(name, plugins.auto_mtls),
+            multiplex=plugins.multiplex,
+            is_pinned=verification(settings).is_demanded,
+        )
+        for name in sorted(found)
+    )
 
 
 async def render_once(
@@ -89,9 +122,13 @@ async def render_once(
     environment: Mapping[str, str],
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    recorded: Recorded | None = None,
+    on_values: Callable[[Mapping[Reference, Outcome]], None] | None = None,
 ) -> RenderReport:
     """
     One pass with backends that live as long as it. SIGTERM ends the pass and the plugins, and is then obeyed.
+
+    With *recorded* values come from there. *on_values* is given what the stores answered, before anything is written.
 
     Raises what `render` raises; asyncio.CancelledError after SIGTERM.
     """
@@ -99,11 +136,18 @@ async def render_once(
 
     watch_loop(asyncio.get_running_loop(), log.error)
     tracer = make_tracer(environment, log)
-    backends = registry(settings, environment, log)
+    backends = registry(settings, environment, log, recorded=recorded)
     with cancelled_by_sigterm():
         try:
             return await render(
-                request, settings, backends, environment=environment, log=log, progress=progress, tracer=tracer
+                request,
+                settings,
+                backends,
+                environment=environment,
+                log=log,
+                progress=progress,
+                on_values=on_values,
+                tracer=tracer,
             )
         except InjectorError as error:
             scrub(error, log.redactor)

@@ -1,4 +1,4 @@
-"""One question to one plugin, for its author and for whoever looks for a fault."""
+"""Questions to plugins beside a render: for one value, and for how they want to be asked."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from injector.process.hardening import watch_loop
 from injector.telemetry.redaction import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from injector.model.references import Reference, Value
+    from injector.plan.planner import Account
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
 
@@ -42,3 +43,32 @@ async def call_plugin(
             raise
         finally:
             await backends.close()
+
+
+async def largest_batches(
+    accounts: Sequence[Account], settings: Settings, *, environment: Mapping[str, str], log: Log
+) -> dict[Account, int]:
+    """
+    How many references each account's backend takes in one call. The plugins are started for it, and ended.
+
+    An account whose backend does not start is left out, and the log says why.
+    """
+    import asyncio  # late: start-up
+
+    sizes: dict[Account, int] = {}
+
+    async def ask(account: Account) -> None:
+        try:
+            backend = await backends.open(account.prefix, account.connection)
+        except InjectorError as error:
+            log.info("not asked for the size of a batch", backend=account.prefix, reason=error.message)
+        else:
+            sizes[account] = backend.limits.largest_batch
+
+    backends = registry(settings, environment, log)
+    with cancelled_by_sigterm():
+        try:
+            await asyncio.gather(*map(ask, accounts))
+        finally:
+            await backends.close()
+    return sizes

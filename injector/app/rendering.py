@@ -19,6 +19,7 @@ from injector.app import scanning, sources
 from injector.app.outputs import Output, publish_outputs
 from injector.errors import InjectorError, RunFailed
 from injector.plan.planner import make_plan
+from injector.render.formats.choice import form_for
 from injector.render.renderer import Renderer
 from injector.telemetry.traces import NO_TRACES
 from injector.template.scanner import scan
@@ -26,11 +27,14 @@ from injector.template.scanner import scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from injector.backends.contract import Backend
+    from injector.app.checking import FileCheck
+    from injector.backends.contract import Backend, Outcome
     from injector.backends.registry import Registry
+    from injector.model.references import Reference
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
     from injector.plan.planner import Account
+    from injector.render.renderer import Rendered
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
     from injector.telemetry.traces import Tracer
@@ -79,10 +83,11 @@ async def render(
     environment: Mapping[str, str],
     log: Log,
     progress: Callable[[int, int], None] | None = None,
+    on_values: Callable[[Mapping[Reference, Outcome]], None] | None = None,
     tracer: Tracer = NO_TRACES,
 ) -> RenderReport:
     """
-    One pass over the templates of *request*.
+    One pass over the templates of *request*. *on_values* is given what the stores answered, before files are written.
 
     Raises RunFailed with everything that is wrong with templates, values or outputs. In that case no output was
     touched, or the error of the output says which ones were.
@@ -105,7 +110,19 @@ async def render(
     )
     with tracer.span("pass", templates=len(templates), tokens=plan.tokens, fetches=len(plan)):
         values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress, tracer=tracer)
-        return _finish(request, files, templates, Renderer(values), settings, fetches=len(plan), tracer=tracer)
+        if on_values is not None:
+            on_values(values)
+        return await _finish(
+            request,
+            files,
+            templates,
+            Renderer(values),
+            settings,
+            fetches=len(plan),
+            tracer=tracer,
+            environment=environment,
+            log=log,
+        )
 
 
 def _refuse_several_for_one(request: RenderRequest, files: Sequence[sources.TemplateFile]) -> None:
@@ -133,7 +150,7 @@ def scan_all(
     return templates
 
 
-def _finish(
+async def _finish(
     request: RenderRequest,
     files: Sequence[sources.TemplateFile],
     templates: Sequence[Template],
@@ -142,22 +159,34 @@ def _finish(
     *,
     fetches: int,
     tracer: Tracer,
+    environment: Mapping[str, str],
+    log: Log,
 ) -> RenderReport:
-    """Renders all templates, and publishes them if every one of them is whole."""
+    """Renders all templates, checks them, and publishes them if every one of them is whole."""
+    checks: list[FileCheck] = []
     problems: list[InjectorError] = []
     forgiven: list[InjectorError] = []
     results: list[tuple[RenderedFile, FileSettings]] = []
     for file, template in zip(files, templates, strict=True):
         own = settings.for_file(file.name)
+        form = form_for(_called(request, file), own.format, own.escape, read_back=own.check.read_back)
         with tracer.span("render", file=file.name):
-            rendered = renderer.render(template, own.missing)
+            rendered = renderer.render(template, own.missing, form)
         problems.extend(rendered.problems)
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
         result = RenderedFile(file.name, target, sum(1 for _ in template.tokens()), rendered.data)
         results.append((result, own))
+        if own.check.command:
+            checks.append(check_of(file.name, _called(request, file), rendered, own))
     if problems:
         raise RunFailed(problems)
+    if checks:
+        from injector.app.checking import run_checks  # late: few files have a check command
+
+        problems.extend(await run_checks(checks, environment=environment, redactor=log.redactor))
+        if problems:
+            raise RunFailed(problems)
     written = None
     if results and results[0][0].target is not None:
         with tracer.span("publish", files=len(results)):
@@ -168,6 +197,19 @@ def _finish(
         fetches=fetches,
         forgiven=tuple(forgiven),
     )
+
+
+def check_of(name: str, output_name: str, rendered: Rendered, own: FileSettings) -> FileCheck:
+    """The check command of the settings for a rendered file; `own.check.command` is not empty."""
+    from injector.app.checking import FileCheck  # late: few files have a check command
+
+    file_name = output_name.rpartition("/")[2]
+    return FileCheck(name, file_name, rendered.data, rendered.values, own.check.command, own.check_timeout)
+
+
+def _called(request: RenderRequest, file: sources.TemplateFile) -> str:
+    """The name that says which format a file has: its output's, or its template's when that one has no extension."""
+    return str(request.output) if request.output is not None and request.output.suffix else file.output
 
 
 def _publish(

@@ -22,8 +22,8 @@ from injector.app.build import registry
 from injector.app.ownership import only_writer
 from injector.app.reconcile.engine import Sidecar
 from injector.app.reconcile.request import SidecarRequest
-from injector.app.reconcile.sinks import FileSink
-from injector.errors import RunFailed
+from injector.app.reconcile.sinks import CheckedSink, FileSink
+from injector.errors import InjectorError, RunFailed
 from injector.process.orphans import reaping
 from injector.process.termination import was_noted
 from injector.telemetry.meter import Meter
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from injector.app.checking import FileCheck
     from injector.app.reconcile.request import Result
     from injector.app.rendering import RenderRequest
     from injector.app.status import SidecarStatus
@@ -99,7 +100,7 @@ class _Running:
         self._notifier = self._make_notifier(environment)
         self._load_settings = load_settings
         self._loop = asyncio.get_running_loop()
-        self._sink = _NotingSink(FileSink(), self._known)
+        self._sink = _NotingSink(_checked_files(environment, log), self._known)
         self._sidecar = Sidecar(
             request,
             settings,
@@ -222,6 +223,19 @@ class _Running:
         return told
 
 
+def _checked_files(environment: Mapping[str, str], log: Log) -> CheckedSink:
+    """Files that check commands see first; the commands are children of the running loop's thread."""
+    loop = asyncio.get_running_loop()
+
+    def run(checks: Sequence[FileCheck]) -> Sequence[InjectorError]:
+        from injector.app.checking import run_checks  # late: few files have a check command
+
+        running = run_checks(checks, environment=environment, redactor=log.redactor)
+        return asyncio.run_coroutine_threadsafe(running, loop).result()
+
+    return CheckedSink(FileSink(), run)
+
+
 class _NotingSink:
     """
     A sink that remembers which files were not there before: nobody can have read them yet.
@@ -229,7 +243,7 @@ class _NotingSink:
     *known* is told of files that are found as they should be, for whoever needs the hashes of all.
     """
 
-    def __init__(self, sink: FileSink, known: Callable[[str, str, str], None]) -> None:
+    def __init__(self, sink: CheckedSink, known: Callable[[str, str, str], None]) -> None:
         self._sink = sink
         self._known = known
         self._new: set[str] = set()
@@ -299,7 +313,7 @@ async def keep_files(
         log=log,
         meter=Meter(),
         vitals=Vitals(),
-        sink=FileSink(),
+        sink=_checked_files(environment, log),
         on_published=published,
     )
     working = asyncio.create_task(sidecar.run(), name="files")

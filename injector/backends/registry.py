@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from injector.backends.builtin.recorded import Recorded
     from injector.backends.contract import Backend
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.goplugin.host import GoPluginBackend
     from injector.backends.goplugin.reattach import Attachment
-    from injector.backends.goplugin.supervisor import PluginStatus, SupervisedPlugin
+    from injector.backends.goplugin.supervision import PluginStatus
+    from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
     from injector.telemetry.logs import Log
 
@@ -37,7 +39,8 @@ class HostOptions(Struct, frozen=True):
     """
     How backends are run. `start_timeout` in seconds, `max_value_size` in bytes; `pass_environment` names variables
     that plugins get beside the usual ones; `file_root` bounds FILE://; `verification` says which files may be run,
-    and `attachments` which plugins run already and are not started, by their names in lower case.
+    and `attachments` which plugins run already and are not started, by their names in lower case. With `recorded`,
+    values come from there: no plugin is started, and ENV and FILE are read only if it has nothing for them.
     `configuration` has the settings of a plugin's ambient connection, by the plugin's name in lower case, and
     `auto_mtls_for` what goes before `auto_mtls` for a plugin, likewise. A plugin that
     crashes is restarted at most `most_restarts` times in a row (None: always), and asked every `health_interval`
@@ -60,6 +63,7 @@ class HostOptions(Struct, frozen=True):
     most_restarts: int | None = 3
     health_interval: float | None = None
     verification: Verification = Verification()
+    recorded: Recorded | None = None
     attachments: Mapping[str, Attachment] = {}
 
 
@@ -92,6 +96,8 @@ class Registry:
         known = (
             BUILTIN_PREFIXES | discovery.prefixes(self._search) | {name.upper() for name in self._options.attachments}
         )
+        if self._options.recorded is not None:
+            known |= {reference.prefix for reference in self._options.recorded.outcomes}
         if all(word.endswith(tuple(known)) for word in candidates):
             return known
         return known | discovery.distribution_prefixes()
@@ -103,7 +109,7 @@ class Registry:
 
         Raises PluginError when there is none or it does not start, InvalidReference for an unknown connection.
         """
-        if connection is not None:
+        if connection is not None and self._options.recorded is None:
             raise InvalidReference(
                 f"there is no connection `{connection}`",
                 hint="leave connection= away to use the plugin's own credentials",
@@ -130,9 +136,15 @@ class Registry:
 
     async def _start(self, prefix: str) -> Backend:
         builtin = self._builtins().get(prefix)
+        recorded = self._options.recorded
+        if recorded is not None and (builtin is None or recorded.answers_for(prefix)):
+            from injector.backends.builtin.recorded import RecordedBackend  # late: only if used
+
+            return RecordedBackend(recorded)
         if builtin is not None:
             return builtin()
-        from injector.backends.goplugin.supervisor import RestartPolicy, SupervisedPlugin  # late: start-up
+        from injector.backends.goplugin.supervision import RestartPolicy  # late: start-up
+        from injector.backends.goplugin.supervisor import SupervisedPlugin
 
         attachment = self._options.attachments.get(prefix.lower())
         policy = RestartPolicy(

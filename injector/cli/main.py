@@ -28,13 +28,19 @@ if TYPE_CHECKING:
 # that `injector --help` imports none of them; a test holds the two equal.
 COMMANDS = {
     "render": ("injector.cli.render", "Resolve the tokens of config templates and write the finished files."),
+    "check": ("injector.cli.check", "Check templates, settings and plugins without asking any store."),
+    "explain": ("injector.cli.explain", "Tell for each token what it stands for."),
+    "plan": ("injector.cli.plan", "Tell how many calls a render makes, what they cost, and when stores refuse them."),
+    "iam-policy": ("injector.cli.iam_policy", "Print the least access policy for a set of templates."),
     "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
     "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),
     "exec": ("injector.cli.exec", "Run a command with resolved variables in its environment."),
     "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
+    "webhook": ("injector.cli.webhook", "Serve the admission webhook that adds the sidecar to pods."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, write, build and call plugins."),
+    "schema": ("injector.cli.schema", "Print the JSON Schema of a settings file."),
     "version": ("injector.cli.version", "Print the version and what it was built with."),
     "completion": ("injector.cli.completion", "Print the completion script for a shell."),
 }

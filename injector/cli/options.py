@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from injector.backends.builtin.recorded import Recorded
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
 
 F = TypeVar("F", bound="Callable[..., Any]")
+_FILE = click.Path(path_type=Path, dir_okay=False)
 _FORMAT_KEY = "injector.output_format"
 
 
@@ -31,20 +33,29 @@ def chosen_format(context: click.Context) -> str:
     return str(context.meta.get(_FORMAT_KEY, "text"))
 
 
+def output_format_of(*formats: str) -> Callable[[F], F]:
+    """`--format`, one of *formats* (the first is the default), given as `output_format`. Errors follow it, too."""
+
+    def decorate(function: F) -> F:
+        option = click.option(
+            "--format",
+            "output_format",
+            type=click.Choice(formats),
+            default=formats[0],
+            show_default=True,
+            envvar="INJECTOR_FORMAT",
+            is_eager=True,
+            callback=_remember_format,
+            help="For people, or for programs. Errors follow it too.",
+        )
+        return option(function)
+
+    return decorate
+
+
 def output_format(function: F) -> F:
     """`--format text|json`, given to the function as `output_format`. Errors are printed in the same format."""
-    decorate = click.option(
-        "--format",
-        "output_format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        envvar="INJECTOR_FORMAT",
-        is_eager=True,
-        callback=_remember_format,
-        help="For people, or for programs. Errors follow it too.",
-    )
-    return decorate(function)
+    return output_format_of("text", "json")(function)
 
 
 class Chosen(NamedTuple):
@@ -152,6 +163,23 @@ def settings_options(function: F) -> F:
             click.option("--file-root", metavar="DIR", help="FILE:// tokens may not leave DIR."),
             click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
             click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
+            click.option(
+                "--file-format",
+                metavar="NAME",
+                help="What the output is (json, yaml, dotenv, plain, ...); values are escaped for it. [by extension]",
+            ),
+            click.option(
+                "--escape",
+                type=click.Choice(["auto", "raw"]),
+                default=None,
+                help="Spell values as the format wants it, or insert them as they are. [auto]",
+            ),
+            click.option(
+                "--check",
+                type=click.Choice(["auto", "off"]),
+                default=None,
+                help="Read rendered files back before they are published. [auto]",
+            ),
             click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
             click.option("--owner", metavar="USER", help="Of written files, by name or number. [the process's]"),
             click.option("--group", metavar="GROUP", help="Of written files, by name or number. [the process's]"),
@@ -217,6 +245,45 @@ def sidecar_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def values_options(function: F) -> F:
+    """`--values`, `--record`, `--replay` and `--recording-key`; see `recorded_values`."""
+    for decorate in reversed(
+        [
+            click.option("--values", metavar="FILE", type=_FILE, help="Take values from FILE (YAML), not from stores."),
+            click.option("--record", metavar="FILE", type=_FILE, help="Keep the values in FILE, sealed."),
+            click.option("--replay", metavar="FILE", type=_FILE, help="Take the values that were kept in FILE."),
+            click.option(
+                "--recording-key",
+                metavar="FILE",
+                type=_FILE,
+                envvar="INJECTOR_RECORDING_KEY",
+                help="The key of --record (made when missing) and --replay. [INJECTOR_RECORDING_KEY]",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def recorded_values(
+    settings: Settings, *, values: Path | None, record: Path | None, replay: Path | None, recording_key: Path | None
+) -> Recorded | None:
+    """What `--values` or `--replay` hold; None for neither. Raises UsageError for what does not go together."""
+    if sum(path is not None for path in (values, record, replay)) > 1:
+        raise UsageError("--values, --record and --replay exclude each other")
+    if recording_key is None and (record is not None or replay is not None):
+        raise UsageError("--record and --replay need a key", hint="name its file with --recording-key")
+    if values is not None:
+        from injector.app.fixtures import read_fixtures  # late: start-up
+
+        return read_fixtures(values, settings)
+    if replay is not None and recording_key is not None:
+        from injector.app.recording import read_recording  # late: start-up
+
+        return read_recording(replay, recording_key)
+    return None
 
 
 def plugin_options(function: F) -> F:

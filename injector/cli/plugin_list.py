@@ -29,13 +29,18 @@ def command(output_format: str, **flags: Any) -> None:
     """
     settings, _ = options.load_settings(flags, output_format=output_format)
 
-    from injector.app.build import search_path, verification  # late: start-up
+    from injector.app.build import attached_candidates, search_path, verification  # late: start-up
     from injector.backends.discovery import discover
     from injector.backends.registry import BUILTIN_PREFIXES
 
     search = search_path(settings, os.environ)
-    candidates = [candidate for candidate in discover(search) if candidate.prefix not in BUILTIN_PREFIXES]
-    locks = _lock_states(candidates, verification(settings))
+    found = discover(search)
+    locks = _lock_states(found, verification(settings))
+    candidates = [
+        candidate
+        for candidate in _in_order(attached_candidates(settings, os.environ), found)
+        if candidate.prefix not in BUILTIN_PREFIXES
+    ]
     if output_format == "json":
         click.echo(json.dumps(_as_json(search, candidates, sorted(BUILTIN_PREFIXES), locks), ensure_ascii=False))
         return
@@ -52,6 +57,18 @@ def command(output_format: str, **flags: Any) -> None:
         missing = "" if place.directory.is_dir() else ", does not exist"
         click.echo(f"  {place.directory} ({place.reason}{missing})", err=True)
     click.echo("  installed packages (entry points, group injector.plugins)", err=True)
+
+
+def _in_order(attached: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
+    # By prefix, and those that run already before those that would be started.
+    from msgspec.structs import replace
+
+    winners = {candidate.prefix: candidate.location for candidate in attached}
+    losers = [
+        replace(candidate, loses_to=winners[candidate.prefix]) if candidate.prefix in winners else candidate
+        for candidate in found
+    ]
+    return sorted([*attached, *losers], key=lambda candidate: candidate.prefix)
 
 
 def _state(candidate: Candidate) -> tuple[str, str | None]:

@@ -17,11 +17,13 @@ from injector.errors import ExitCode, OutputError
 from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from injector.app.rendering import RenderedFile, RenderReport
+    from injector.backends.contract import Outcome
     from injector.errors import InjectorError
+    from injector.model.references import Reference
 
 
 @click.command(
@@ -34,6 +36,7 @@ Examples:
 """
 )
 @options.inputs_and_outputs
+@options.values_options
 @options.settings_options
 @options.output_format
 @options.verbosity
@@ -42,6 +45,10 @@ def command(
     output: str | None,
     output_dir: Path | None,
     output_format: str,
+    values: Path | None,
+    record: Path | None,
+    replay: Path | None,
+    recording_key: Path | None,
     quiet: bool,  # noqa: FBT001  # click's way of a flag
     verbose: int,
     **flags: Any,
@@ -59,6 +66,10 @@ def command(
     settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
     chosen = options.choose(inputs, output, output_dir, settings)
 
+    recorded = options.recorded_values(
+        settings, values=values, record=record, replay=replay, recording_key=recording_key
+    )
+
     from injector.app.build import render_once  # late: start-up
     from injector.app.rendering import RenderRequest
     from injector.cli.terminal import Progress
@@ -66,7 +77,15 @@ def command(
     single = chosen.output_dir is None and not (chosen.output is None and output_format == "json")
     request = RenderRequest(chosen.inputs, output=chosen.output, output_dir=chosen.output_dir, single=single)
     with Progress("resolving", sys.stderr) as progress:
-        run = render_once(request, settings, environment=os.environ, log=log, progress=None if quiet else progress)
+        run = render_once(
+            request,
+            settings,
+            environment=os.environ,
+            log=log,
+            progress=None if quiet else progress,
+            recorded=recorded,
+            on_values=_recorder(record, recording_key) if record and recording_key else None,
+        )
         try:
             with only_noted():
                 report = asyncio.run(run)
@@ -87,6 +106,15 @@ def show(report: RenderReport, started: float, *, to_stdout: bool, output_format
         _write_stdout(report.files)
     elif not quiet:
         click.echo(_summary(report, started), err=True)
+
+
+def _recorder(path: Path, key: Path) -> Callable[[Mapping[Reference, Outcome]], None]:
+    def write(outcomes: Mapping[Reference, Outcome]) -> None:
+        from injector.app.recording import write_recording  # late: start-up
+
+        write_recording(path, key, outcomes)
+
+    return write
 
 
 def print_warnings(forgiven: Sequence[InjectorError]) -> None:
@@ -113,17 +141,15 @@ def _write_stdout(files: Sequence[RenderedFile]) -> None:
 
 
 def _summary(report: RenderReport, started: float) -> str:
+    from injector.cli.terminal import counted  # late: start-up
+
     written = sum(file.changed for file in report.files)
     unchanged = len(report.files) - written
-    parts = [f"rendered {_count(len(report.files), 'file')}", _count(report.tokens, "token")]
-    parts.append(_count(report.fetches, "fetch", "fetches"))
+    parts = [f"rendered {counted(len(report.files), 'file')}", counted(report.tokens, "token")]
+    parts.append(counted(report.fetches, "fetch", "fetches"))
     if unchanged:
         parts.append(f"{unchanged} unchanged")
     return f"{', '.join(parts)} in {time.monotonic() - started:.2f} s"
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _as_json(report: RenderReport, started: float, *, with_content: bool) -> dict[str, object]:

@@ -25,6 +25,11 @@ def use_color(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 file`, `2 files`, `2 fetches`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 class Progress:
     """
     A bar on *stream*, drawn from the second second on, and only on a terminal.

@@ -65,3 +65,51 @@ class Verify(StrEnum):
     OFF = "off"
     LOCKED = "locked"
     REQUIRED = "required"
+
+
+class FileFormat(StrEnum):
+    """What a rendered file is; auto goes by the extension of its name."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    YAML = "yaml"
+    TOML = "toml"
+    PROPERTIES = "properties"
+    DOTENV = "dotenv"
+    DOCKER_ENV = "docker-env"
+    SYSTEMD_ENV = "systemd-env"
+    KUBELET_ENV = "kubelet-env"
+    INI = "ini"
+    XML = "xml"
+    SHELL = "shell"
+
+
+class Escaping(StrEnum):
+    """auto: values are spelled as their place in the format wants it · raw: their bytes are inserted as they are."""
+
+    AUTO = "auto"
+    RAW = "raw"
+
+
+class Check(Struct, frozen=True):
+    """
+    What a rendered file must pass before it is published.
+
+    `read_back`: it is parsed, and holds what it should. `command`: arguments of a program that is run on it, with
+    `{file}` for its path; empty for none.
+    """
+
+    read_back: bool = True
+    command: tuple[str, ...] = ()
+
+
+class Form(Struct, frozen=True):
+    """How values get into one file. `format` is never AUTO here: see `render.formats.choice.form_for`."""
+
+    format: FileFormat = FileFormat.PLAIN
+    escape: Escaping = Escaping.AUTO
+    read_back: bool = True
+
+
+PLAIN_FORM = Form()

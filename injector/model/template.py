@@ -103,7 +103,8 @@ class Token(Struct, frozen=True, gc=False):
     """
     A reference inside a template; `data[start:end]` is replaced by its value.
 
-    `keys` is the key path or None. `optional`, `default` and `raw` come from the injector's own metadata names.
+    `keys` is the key path or None. `optional`, `default`, `raw` and `encoding` (None, utf8,
+    base64 or hex) come from the injector's own metadata names.
     """
 
     start: int
@@ -113,6 +114,7 @@ class Token(Struct, frozen=True, gc=False):
     optional: bool = False
     default: str | None = None
     raw: bool = False
+    encoding: str | None = None
 
 
 Piece = Text | Escape | Token

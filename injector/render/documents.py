@@ -14,11 +14,10 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from injector.errors import NotStructured
+from injector.model.depth import first_too_deep
 from injector.model.references import DocumentFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from injector.model.secret import Secret
 
 Node = dict[str, Any] | list[Any] | str | bool | Decimal | None
@@ -89,22 +88,12 @@ def _parse_yaml(text: str) -> Node:
 
     Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _number(loader.construct_scalar(node)))
     try:
-        _refuse_depth(yaml.parse(text, Loader=Loader))
+        if first_too_deep(yaml.parse(text, Loader=Loader), _DEEPEST) is not None:
+            raise NotStructured("the value is nested too deeply, so it has no keys")
         node = yaml.load(text, Loader=Loader)  # noqa: S506  # a SafeLoader with fewer types
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         raise NotStructured("the value is not YAML, so it has no keys") from None
     return _with_text_keys(node)
-
-
-def _refuse_depth(events: Iterable[Any]) -> None:
-    from yaml.events import CollectionEndEvent, CollectionStartEvent  # late: start-up
-
-    # PyYAML composes on the C stack without a limit of its own: 30,000 brackets would end the process.
-    depth = 0
-    for event in events:
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise ValueError("nested too deeply")
 
 
 def _with_text_keys(root: Any) -> Node:

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 # A YAML document of a few hundred bytes can unfold to billions of nodes by aliases: stop long before memory does.
 MOST_NODES = 2_000_000
 
+# The places that a JSONPath query visits grow with the power of its descents: ten of them and thirty levels are hours.
+MOST_DESCENTS = 3
+
+_LONGEST_SHOWN = 100
+
 
 class Document:
     """
@@ -46,11 +51,11 @@ class Document:
         """
         matches = self._matches(keys)
         if not matches:
-            raise KeyNotFound(f"the value has no key `{keys}`", hint=self._suggest(keys))
+            raise KeyNotFound(f"the value has no key `{_shown(keys)}`", hint=self._suggest(keys))
         if len(matches) > 1:
             raise KeyAmbiguous(
-                f"the key `{keys}` matches {len(matches)} places of the value",
-                hint=f"write the path from the root, such as `$.{keys.removeprefix('$.')}`, or more of it",
+                f"the key `{_shown(keys)}` matches {len(matches)} places of the value",
+                hint=f"write the path from the root, such as `$.{_shown(keys.removeprefix('$.'))}`, or more of it",
             )
         match = matches[0]
         return match.encode("utf-8", "surrogatepass") if isinstance(match, str) else to_json(match)
@@ -63,7 +68,9 @@ class Document:
         from_root = keys.startswith("$.")
         names = keys.removeprefix("$.").split(".")
         if not all(names):
-            raise InvalidReference(f"`{keys}` is not a key path", hint="names are joined by single dots: `a.b.c`")
+            raise InvalidReference(
+                f"`{_shown(keys)}` is not a key path", hint="names are joined by single dots: `a.b.c`"
+            )
         if from_root:
             return list(_walk(self._root, names))
         if not isinstance(self._root, (dict, list)):
@@ -100,9 +107,13 @@ class Document:
             if name not in self._index() and not name.isdigit():
                 close = difflib.get_close_matches(name, list(self._index())[:10_000], n=1)
                 if close:
-                    return f"did you mean `{close[0]}` instead of `{name}`?"
-                return f"no object of the value has a member `{name}`; upper and lower case count"
+                    return f"did you mean `{close[0]}` instead of `{_shown(name)}`?"
+                return f"no object of the value has a member `{_shown(name)}`; upper and lower case count"
         return "each name is there, but not below the one before it"
+
+
+def _shown(keys: str) -> str:
+    return keys if len(keys) <= _LONGEST_SHOWN else keys[:_LONGEST_SHOWN] + "…"
 
 
 def _walk(node: Node, names: list[str]) -> Iterator[Node]:
@@ -125,10 +136,15 @@ def _jsonpath(root: Any, keys: str) -> list[Node]:
     path = keys if keys.startswith("$") else f"$..{keys}"
     if not isinstance(root, (dict, list)):
         raise NotStructured("the value is JSON without keys: a single text, number, boolean or null")
+    if path.count("..") > MOST_DESCENTS:
+        raise InvalidReference(
+            f"`{_shown(keys)}` looks at any depth (`..`) more than {MOST_DESCENTS} times",
+            hint="name more of the path: each `..` multiplies the places that are looked at",
+        )
     try:
         found: list[Any] = jsonpath.findall(path, root)
     except (jsonpath.JSONPathError, RecursionError):
         raise InvalidReference(
-            f"`{keys}` is not a key path", hint="key paths are names joined by dots, or JSONPath (RFC 9535)"
+            f"`{_shown(keys)}` is not a key path", hint="key paths are names joined by dots, or JSONPath (RFC 9535)"
         ) from None
     return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from injector.errors import InjectorError, Place, SettingsError, SettingsNotFound, UnknownSetting
+from injector.model.depth import first_too_deep
 from injector.settings.kinds import AUTO_MTLS
 from injector.settings.options import OPTIONS, OVERRIDES, camel
 from injector.settings.schema import API_VERSION, KIND, FileOverride
@@ -114,16 +115,11 @@ def compose(data: bytes, name: str) -> Node | None:
 
 
 def _refuse_depth(events: Iterable[Event], name: str) -> None:
-    from yaml.events import CollectionEndEvent, CollectionStartEvent  # late: start-up
-
-    # Composing recurses on the C stack without a limit of its own: 30,000 brackets end the process.
-    depth = 0
-    for event in events:
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST:
-            mark = event.start_mark
-            place = Place(name, mark.line + 1, mark.column + 1) if mark else None
-            raise SettingsError("this is nested too deeply", hint=_YAML_HINT, place=place)
+    event = first_too_deep(events, _DEEPEST)
+    if event is not None:
+        mark = event.start_mark
+        place = Place(name, mark.line + 1, mark.column + 1) if mark else None
+        raise SettingsError("this is nested too deeply", hint=_YAML_HINT, place=place)
 
 
 _YAML_HINT: Final = "look for indentation, unclosed quotes and brackets; texts with ': ' or '#' need quotes"
@@ -207,6 +203,9 @@ class _Walk:
     def _value(self, node: Node, key: str, kind: Kind, put: Callable[[Any], None]) -> None:
         if _type(node) == "null":
             return  # as in Kubernetes: nothing is the same as not set
+        if kind.parse_list is not None and _type(node) == "seq":
+            self._texts(node, key, kind, put)
+            return
         if kind.separator is None:
             self._scalar(node, key, kind, put)
             return
@@ -227,6 +226,21 @@ class _Walk:
             self._problem(node, f"{key}: expected {kind.expects}")
             return
         put(self._path.parent / value if hasattr(value, "joinpath") else value)
+
+    def _texts(self, node: Node, key: str, kind: Kind, put: Callable[[Any], None]) -> None:
+        """A list that is one value. Numbers in it are texts, as they were written."""
+        items = self._items(node, key)
+        for index, item in enumerate(items):
+            if _type(item) in ("map", "seq", "null"):
+                self._problem(item, f"{key}[{index}]: expected a text, got {_named(_type(item))}")
+                return
+        assert kind.parse_list is not None
+        try:
+            value = kind.parse_list([item.value for item in items])
+        except ValueError:
+            self._problem(node, f"{key}: expected {kind.expects}")
+            return
+        put(value)
 
     def _items(self, node: Node, key: str) -> list[Node]:
         if _type(node) == "null":

@@ -51,11 +51,15 @@ class FreeForm:
             key: self._value(value, f"{where}.{key}", depth=depth) for key, value in self.mapping(node, where).items()
         }
 
+    def value(self, node: Node, where: str) -> Any:
+        """Anything: a mapping, a list or a scalar."""
+        return self._value(node, where, depth=1)
+
     def _value(self, node: Node, where: str, *, depth: int) -> Any:
         self._left -= 1
         if depth > _DEEPEST or self._left < 0:
             if self._left >= -1:
-                self._report(node, f"{where}: too deep or too much for settings")
+                self._report(node, f"{where}: too deep or too much")
             self._left = min(self._left, -1)
             return None
         kind = _type(node)

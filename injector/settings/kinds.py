@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, OnError, OnMissing, Verify, WriteMode
+from injector.model.policy import AutoMtls, Check, Escaping, FileFormat, OnError, OnMissing, Verify, WriteMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Kind(Struct, frozen=True):
@@ -27,13 +27,18 @@ class Kind(Struct, frozen=True):
 
     `parse` makes a value of a text and raises ValueError. `tags` are the YAML types (1.1) that its scalar may have;
     the scalar's text as it was written is what is parsed, so that `0600` stays octal. `separator` is set for lists:
-    it stands between the items of a variable; `parse` is for one item then.
+    it stands between the items of a variable; `parse` is for one item then. `parse_list` is set for what is either a
+    text or, in the file only, a list of texts. `pattern` (ECMA 262, whole text) and `choices` say what `parse` says to
+    an editor, as far as they can.
     """
 
     expects: str
     parse: Callable[[str], Any]
     tags: frozenset[str] = frozenset({"str"})
     separator: str | None = None
+    parse_list: Callable[[Sequence[str]], Any] | None = None
+    pattern: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
@@ -167,6 +172,20 @@ def _action(text: str) -> Any:
     return action(text)
 
 
+def _check(text: str) -> Check:
+    if text.lower() not in {"auto", *(_FALSE - {"0"})}:
+        raise ValueError
+    return Check(read_back=text.lower() == "auto")
+
+
+def _check_command(arguments: Sequence[str]) -> Check:
+    if not arguments or not arguments[0] or not any("{file}" in argument for argument in arguments):
+        raise ValueError
+    if any("\0" in argument for argument in arguments):
+        raise ValueError
+    return Check(command=tuple(arguments))
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -183,29 +202,52 @@ TEXT = Kind("a text", _text)
 SEPARATOR = Kind("punctuation such as '://' or '#'", _not_empty)
 CHARACTER = Kind("a single character", _one_character)
 BOOLEAN = Kind("true or false", _boolean, tags=frozenset({"bool"}))
-ON_MISSING = Kind("one of fail, empty, keep, default", OnMissing)
+ON_MISSING = Kind("one of fail, empty, keep, default", OnMissing, choices=tuple(OnMissing))
 # `off` is false in YAML 1.1; its text is still what was written.
-VERIFY = Kind("one of off, locked, required", Verify, tags=frozenset({"str", "bool"}))
-DURATION = Kind("a duration with its unit, such as 500ms, 30s or 1h30m, above zero", duration, tags=_NUMBERS)
-SIZE = Kind("a size such as 16Mi, 64M or a number of bytes, from 1 to 2147483647 bytes", size, tags=_NUMBERS)
-MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMBERS)
+VERIFY = Kind("one of off, locked, required", Verify, tags=frozenset({"str", "bool"}), choices=tuple(Verify))
+DURATION = Kind(
+    "a duration with its unit, such as 500ms, 30s or 1h30m, above zero",
+    duration,
+    tags=_NUMBERS,
+    pattern=_DURATION.pattern,
+)
+SIZE = Kind(
+    "a size such as 16Mi, 64M or a number of bytes, from 1 to 2147483647 bytes",
+    size,
+    tags=_NUMBERS,
+    pattern=_SIZE.pattern,
+)
+MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMBERS, pattern=_MODE.pattern)
 COUNT = Kind(f"a whole number from 1 to {_MOST_CALLS}", _count, tags=frozenset({"int"}))
 PORT = Kind(f"a port number from 1 to {_HIGHEST_PORT}", _port, tags=frozenset({"int"}))
-AUTO_MTLS = Kind("one of require, prefer, off", AutoMtls, tags=frozenset({"str", "bool"}))
+AUTO_MTLS = Kind("one of require, prefer, off", AutoMtls, tags=frozenset({"str", "bool"}), choices=tuple(AutoMtls))
 ACCOUNT = Kind("the name or number of a user or group", _not_empty, tags=frozenset({"str", "int"}))
-DURATION_OR_OFF = Kind("a duration such as 30s or 1h30m, or off", _duration_or_off, tags=_NUMBERS | {"bool"})
-ON_ERROR = Kind("one of keep, fail", OnError)
-WRITE = Kind("one of rename, in-place, set", WriteMode)
-ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address)
+DURATION_OR_OFF = Kind(
+    "a duration such as 30s or 1h30m, or off",
+    _duration_or_off,
+    tags=_NUMBERS | {"bool"},
+    pattern=f"off|{_DURATION.pattern}",
+)
+FILE_FORMAT = Kind(f"one of {', '.join(FileFormat)}", FileFormat, choices=tuple(FileFormat))
+ESCAPE = Kind("one of auto, raw", Escaping, choices=tuple(Escaping))
+CHECK = Kind(
+    "auto, off, or in a settings file a command as a list of arguments, one of them with {file}",
+    _check,
+    tags=frozenset({"str", "bool"}),
+    parse_list=_check_command,
+)
+ON_ERROR = Kind("one of keep, fail", OnError, choices=tuple(OnError))
+WRITE = Kind("one of rename, in-place, set", WriteMode, choices=tuple(WriteMode))
+ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address, pattern=_ADDRESS.pattern)
 PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
 INPUTS = Kind("a template, a directory of templates, or -", _path, separator=os.pathsep)
-VARIABLES = Kind("the name of an environment variable", _variable, separator=",")
+VARIABLES = Kind("the name of an environment variable", _variable, separator=",", pattern=_VARIABLE.pattern)
 PATTERN = Kind("a pattern such as *.conf or legacy/* (without **)", _pattern)
 NOTIFY = Kind(
     "signal:NAME:process=NAME, signal:NAME:PID-FILE, exec:COMMAND, http:[METHOD ]URL or rollout:KIND/NAME",
     _action,
     separator="\n",
 )
-LOG_LEVEL = Kind(f"one of {', '.join(_LEVELS)}", _one_of(*_LEVELS))
-LOG_FORMAT = Kind("one of text, json", _one_of("text", "json"))
+LOG_LEVEL = Kind(f"one of {', '.join(_LEVELS)}", _one_of(*_LEVELS), choices=_LEVELS)
+LOG_FORMAT = Kind("one of text, json", _one_of("text", "json"), choices=("text", "json"))

@@ -12,7 +12,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from injector.model.policy import AutoMtls, MissingPolicy, OnError, OnMissing, Verify, WriteMode
+from injector.model.policy import (
+    AutoMtls,
+    Check,
+    Escaping,
+    FileFormat,
+    MissingPolicy,
+    OnError,
+    OnMissing,
+    Verify,
+    WriteMode,
+)
 from injector.settings.actions import Action  # noqa: TC001 - msgspec reads the fields' types
 
 DOMAIN = "config-injector.io"
@@ -66,6 +76,10 @@ class FileOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     envsubst: bool | None = None
     on_missing: OnMissing | None = None
     default_value: str | None = None
+    format: FileFormat | None = None
+    escape: Escaping | None = None
+    check: Check | None = None
+    check_timeout: float | None = None
     mode: int | None = None
     owner: str | None = None
     group: str | None = None
@@ -90,6 +104,10 @@ class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     envsubst: bool
     on_missing: OnMissing
     default_value: str
+    format: FileFormat
+    escape: Escaping
+    check: Check
+    check_timeout: float
     mode: int
     owner: str
     group: str
@@ -109,7 +127,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     Everything that can be set. `timeout` (seconds) is for the whole run, `concurrency` for each backend.
 
     `inputs` are the templates (files, directories, `-` for standard input) when the command line names none; their
-    results go to `output` (one file) or below `output_dir`.
+    results go to `output` (one file) or below `output_dir`. `format` and `escape` say how values are spelled in written
+    files, `check` what a file must pass before it is published; a command of it has `check_timeout` seconds.
 
     `owner` and `group` of written files are names or numbers, empty for the process's own. What a single render has
     no use for: values are asked for again every `refresh` (None: only when their leases end or somebody asks), a file
@@ -131,6 +150,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     envsubst: bool = False
     on_missing: OnMissing = OnMissing.FAIL
     default_value: str = ""
+    format: FileFormat = FileFormat.AUTO
+    escape: Escaping = Escaping.AUTO
+    check: Check = Check()
+    check_timeout: float = 30.0
     timeout: float = 60.0
     concurrency: int = 64
     mode: int = 0o600

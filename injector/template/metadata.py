@@ -9,7 +9,7 @@ from msgspec import Struct
 from injector.errors import MetadataInvalid
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_OURS = frozenset({"optional", "default", "connection", "format"})
+_OURS = frozenset({"optional", "default", "connection", "format", "encoding"})
 _FORM = "metadata is [name=value,name=value]"
 
 
@@ -25,13 +25,14 @@ class Metadata(Struct, frozen=True):
     optional: bool = False
     default: str | None = None
     raw: bool = False
+    encoding: str | None = None
 
 
 def parse_metadata(text: str) -> Metadata:
     """
     Reads the text between the brackets; raises MetadataInvalid, without a place, when it is not name=value pairs.
 
-    Names and the values of `optional`, `connection` and `format` are trimmed; `default` is taken as it is written.
+    Names and the values of our own are trimmed, but for `default`, which is taken as it is written.
     """
     if _CONTROL.search(text):
         raise MetadataInvalid("the metadata holds a control character", hint="write it without tabs and the like")
@@ -58,6 +59,7 @@ def parse_metadata(text: str) -> Metadata:
         optional=_one_of(ours, "optional", ("false", "true")) == "true",
         default=ours.get("default"),
         raw=_one_of(ours, "format", ("raw",)) == "raw",
+        encoding=_one_of(ours, "encoding", ("utf8", "base64", "hex")),
     )
 
 

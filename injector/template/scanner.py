@@ -170,7 +170,9 @@ class _Scan:
             self._text_until(begin)
             reference = Reference(prefix, path, own.passed_on, own.connection)
             self._pieces.append(
-                Token(begin, end, reference, keys if separator else None, own.optional, own.default, own.raw)
+                Token(
+                    begin, end, reference, keys if separator else None, own.optional, own.default, own.raw, own.encoding
+                )
             )
             self._copied = end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIMPLE = """
-import os
-from injector.sdk import Description, LookupStore, NotFound, serve
+import os, pathlib, time
+from injector.sdk import Answer, Description, Lease, LookupStore, NotFound, serve
 
 VALUES = {"/a": "value of a", "/größe": "größe 値 🔑\\nline two", "/loud": "said aloud", "/empty": ""}
+FOLDER = pathlib.Path(os.environ["SIMPLE_FOLDER"])
+
+def changes():
+    file = FOLDER / "changed"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 class Simple(LookupStore):
     def describe(self):
@@ -31,13 +37,29 @@ class Simple(LookupStore):
             return reference.raw_metadata
         if reference.path == "/binary":
             return bytes(range(256))
+        if reference.path.startswith("/leased/"):
+            return Answer("lent", lease=Lease("lease-" + reference.path[8:], 60, True))
         if reference.path == "/loud":
             print("x" * 10_000)
             os.system("echo from a child")
         try:
-            return VALUES[reference.path]
+            return VALUES[reference.path] + "!" * changes().count(reference.path)
         except KeyError:
             raise NotFound("no such path") from None
+
+    def watch(self, references):
+        by_path = {reference.path: reference for reference in references}
+        seen = len(changes())
+        while True:
+            time.sleep(0.05)
+            now = changes()
+            yield from (by_path.get(path) for path in now[seen:])
+            seen = len(now)
+            yield None
+
+    def release(self, leases):
+        for lease in leases:
+            (FOLDER / lease).touch()
 
 serve(Simple(), name="simple")
 """
@@ -50,6 +72,8 @@ class TestSimpleStore(PluginContract):
         "/größe": "größe 値 🔑\nline two",
         "/loud": "said aloud",
         "/empty": "",
+        "/leased/1": "lent",
+        "/leased/2": "lent",
     }
     known_with_metadata = {("/echo", ECHOED): ECHOED, ("/echo", ""): ""}
     known_bytes = {"/binary": bytes(range(256))}
@@ -60,6 +84,22 @@ class TestSimpleStore(PluginContract):
     @pytest.fixture
     def plugin_command(self, python_plugin: Callable[..., Path]) -> list[str]:
         return [str(python_plugin(source=SIMPLE))]
+
+    @pytest.fixture
+    def plugin_environment(self, tmp_path: Path) -> dict[str, str]:
+        return {"SIMPLE_FOLDER": str(tmp_path)}
+
+    @pytest.fixture
+    def change(self, tmp_path: Path) -> Callable[[str], None]:
+        def change(path: str) -> None:
+            with (tmp_path / "changed").open("a", encoding="utf-8") as file:
+                file.write(f"{path}\n")
+
+        return change
+
+    @pytest.fixture
+    def is_released(self, tmp_path: Path) -> Callable[[str], bool]:
+        return lambda lease: (tmp_path / lease).exists()
 
 
 class TestAwsParameterStore(PluginContract):
@@ -82,15 +122,8 @@ class TestAwsParameterStore(PluginContract):
         }
 
 
-class TestBuiltPlugin(PluginContract):
+class TestBuiltPlugin(TestSimpleStore):
     """What `injector plugin build` makes of a file."""
-
-    known = TestSimpleStore.known
-    known_with_metadata = TestSimpleStore.known_with_metadata
-    known_bytes = TestSimpleStore.known_bytes
-    prefix = "SIMPLE"
-    missing = "/nope"
-    noisy = "/loud"
 
     @pytest.fixture
     def plugin_command(self, tmp_path: Path) -> list[str]:
@@ -134,3 +167,35 @@ class TestGoDemostore(PluginContract):
         file = tmp_path / "values.json"
         file.write_text(json.dumps(self.known), encoding="utf-8")
         return {"DEMOSTORE_FILE": str(file)}
+
+
+@pytest.mark.go
+class TestGoWatchstore(PluginContract):
+    """Protocol 2 in another language, with go-plugin's own server."""
+
+    known = {"/a": "value of a", "/größe": "größe 値"}
+    missing = "/nope"
+    prefix = "WATCHSTORE"
+    ends_with_its_host = False
+    removes_its_socket_at_sigterm = False
+    takes_large_requests = False
+
+    @pytest.fixture
+    def plugin_command(self, watchstore: Path) -> list[str]:
+        return [str(watchstore)]
+
+    @pytest.fixture
+    def plugin_environment(self, tmp_path: Path) -> dict[str, str]:
+        (tmp_path / "values.json").write_text(json.dumps(self.known), encoding="utf-8")
+        return {"WATCHSTORE_FILE": str(tmp_path / "values.json")}
+
+    @pytest.fixture
+    def change(self, tmp_path: Path) -> Callable[[str], None]:
+        numbers = itertools.count()
+
+        def change(path: str) -> None:
+            changed = {**self.known, path: f"number {next(numbers)}"}
+            (tmp_path / "new.json").write_text(json.dumps(changed), encoding="utf-8")
+            (tmp_path / "new.json").rename(tmp_path / "values.json")
+
+        return change

@@ -376,6 +376,7 @@ async def test_a_socket_of_another_process_of_the_same_user_is_worth_a_warning(s
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can listen as somebody else")
 @pytest.mark.parametrize("wiring", [OFF, Wiring()])
+@pytest.mark.fault(22, "a socket of another user is refused")
 async def test_a_socket_of_another_user_is_refused(start_backend, install, wiring) -> None:
     script = f"""#!{sys.executable} -IS
 import os, socket, time

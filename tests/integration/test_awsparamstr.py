@@ -148,6 +148,7 @@ def test_a_web_identity_token_is_exchanged_for_credentials(ssm, moto_server, sta
     assert plugin.value("/a") == "irsa"
 
 
+@pytest.mark.fault(60, "credentials are looked for again")
 def test_credentials_that_come_after_the_start_are_found(ssm, moto_server, start_plugin, tmp_path):
     ssm.put_parameter(Name="/a", Value="late", Type="String")
     file = tmp_path / "credentials"
@@ -242,11 +243,13 @@ def test_a_denial_names_the_identity_that_aws_saw(failing, start_aws):
     assert "kms%3ADecrypt" in trailers["injector-error-hint"]
 
 
+@pytest.mark.fault(56, "the pause that the backend asks for")
 def test_a_delay_that_aws_asks_for_is_passed_on(failing, start_aws):
     failing.fail(400, "ThrottlingException", Retry_After="7")
     assert start_aws(failing.url).refusal("/a")[2]["injector-retry-after"] == "7.000"
 
 
+@pytest.mark.fault(61, "an error that names the endpoint, and quotes nothing")
 def test_an_answer_that_is_not_ssms_is_unavailable(failing, start_aws):
     failing.status, failing.body = 200, b"<html>log in here</html>"
     code, details, _ = start_aws(failing.url).refusal("/a")
@@ -254,6 +257,7 @@ def test_an_answer_that_is_not_ssms_is_unavailable(failing, start_aws):
     assert failing.url in details
 
 
+@pytest.mark.fault(61, "a time-out that names the endpoint")
 def test_a_hanging_service_is_a_timeout_that_names_the_endpoint(failing, start_aws):
     failing.hangs = True
     plugin = start_aws(failing.url)
@@ -265,6 +269,7 @@ def test_a_hanging_service_is_a_timeout_that_names_the_endpoint(failing, start_a
     assert len(failing.requests) == 1
 
 
+@pytest.mark.fault(58, "an error that names the endpoint")
 def test_an_endpoint_where_nobody_listens_is_unavailable(start_aws):
     with socket.socket() as taken:  # bound and not listening: nobody else gets the port
         taken.bind(("127.0.0.1", 0))
@@ -274,6 +279,7 @@ def test_an_endpoint_where_nobody_listens_is_unavailable(start_aws):
     assert url in details
 
 
+@pytest.mark.fault(60, "one call, and an error that names it")
 def test_a_refused_role_is_a_credentials_error_of_one_call(failing, start_plugin, tmp_path):
     token = tmp_path / "token"
     token.write_text("a.b.c")

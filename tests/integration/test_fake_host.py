@@ -281,16 +281,28 @@ FAULTS = {
     "test_it_ends_when_its_host_is_killed": "import time; serving._Plugin.stop = lambda self: time.sleep(60)",
     "test_ctrl_c_is_the_hosts_business": "serving._Plugin._obey_signals = lambda _: __import__('signal').signal(2, 0)",
     "test_without_the_cookie_it_says_that_it_is_a_plugin_and_ends_with_1": "serving.introduction = lambda name: 'no'",
+    "test_a_change_is_told_to_who_watches": "TELLS = False",
+    "test_two_watches_are_told_each": "ONE_OF_THEM = True",
+    "test_watches_that_are_given_up_hold_nothing": "HOLDS = True; protocol2._WATCHES = 2",
+    "test_a_watch_does_not_keep_it_from_ending": "serving._GRACE_FOR_STORE = 5; CLOSE = 5",
+    "test_a_plugin_that_cannot_watch_refuses_it_and_stays_well": "CAN_WATCH = False; protocol2._abort = lambda *_: 1",
+    "test_a_lease_that_it_does_not_know_does_no_harm": "FORGETS = os._exit",
+    "test_leases_are_given_back": "FORGETS = bool",
 }
 
 FAULTY = """
-import os, sys, threading, time
-from injector.sdk import LookupStore, NotFound, serve, serving
+import os, pathlib, sys, threading, time
+from injector.sdk import Answer, Lease, LookupStore, NotFound, protocol2, serve, serving
 
+FOLDER = pathlib.Path(sys.argv[1])
 VALUES = {"/a": "value of /a", "/b": "value of /b"}
 CHANGE = str
 MIX = DIE = False
 CLOSE = 0
+TELLS = CAN_WATCH = True
+ONE_OF_THEM = HOLDS = False
+FIRST = {}
+FORGETS = None
 FAULT
 last = "/a"
 
@@ -304,19 +316,56 @@ class Faulty(LookupStore):
             return CHANGE(reference.raw_metadata)
         if path not in VALUES:
             raise NotFound("none")
-        return VALUES[path]
+        return Answer(VALUES[path], lease=Lease("lease-" + path[1:], 60, True))
+
+    def watch(self, references):
+        if not CAN_WATCH:
+            return
+        changed, seen, this = FOLDER / "changed", 0, {}
+        while True:
+            time.sleep(0.05)
+            if TELLS and changed.exists() and changed.stat().st_mtime_ns != seen:
+                seen = changed.stat().st_mtime_ns
+                if not ONE_OF_THEM or FIRST.setdefault("watch", this) is this:
+                    yield from references
+            while HOLDS:
+                time.sleep(1)
+            yield None
+
+    def release(self, leases):
+        for lease in leases:
+            if FORGETS:
+                FORGETS(1)
+            else:
+                (FOLDER / lease).touch()
 
     def close(self):
         time.sleep(CLOSE)
 
+if not CAN_WATCH:
+    protocol2.Protocol2Service._can_watch = lambda _: False
 serve(Faulty(), name="faulty")
 """
 
 SUITE = """
-from injector.sdk.testing import PluginContract
+import pytest
+from injector.sdk.testing import PluginContract, contract_watch
+
+contract_watch._PATIENCE = 3.0
 
 class TestFault{number}(PluginContract):
-    command = [{plugin!r}]
+    @pytest.fixture
+    def plugin_command(self, tmp_path):
+        return [{plugin!r}, str(tmp_path)]
+
+    @pytest.fixture
+    def change(self, tmp_path):
+        return lambda path: (tmp_path / "changed").write_text(path)
+
+    @pytest.fixture
+    def is_released(self, tmp_path):
+        return lambda lease: (tmp_path / lease).exists()
+
     known = {{"/a": "value of /a", "/b": "value of /b"}}
     known_with_metadata = {{("/echo", " k = v "): " k = v "}}
     missing = "/nope"

@@ -97,6 +97,7 @@ async def test_a_value_of_three_megabytes_comes_whole(fault) -> None:
     assert await value(fault, "big:3000000") == "x" * 3_000_000
 
 
+@pytest.mark.fault(10, "an error of that token with its size, the limit and the setting")
 async def test_a_value_larger_than_asked_for_is_refused_with_size_limit_and_remedy(
     start_backend, install, faultplugin
 ) -> None:
@@ -179,11 +180,13 @@ async def test_a_plugin_on_tcp_is_served_as_well(start_backend, install, faultpl
     assert await value(backend, "a", "b") == "a->b"
 
 
+@pytest.mark.fault(5, "lines before the handshake are skipped")
 async def test_noise_before_the_handshake_is_skipped(start_backend, install, faultplugin) -> None:
     backend = await start_backend(install("fault", faultplugin), FAULT_NOISE="loading\n\nready | go\n")
     assert await value(backend, "a") == "a->"
 
 
+@pytest.mark.fault(23, "an allow-list of the environment")
 async def test_the_plugin_sees_the_allow_list_and_go_plugins_variables_only(
     start_backend, install, faultplugin, socket_base
 ) -> None:
@@ -303,6 +306,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.fault(20, "plugins end with their host")
 async def test_a_killed_host_leaves_no_plugin_and_no_file(faultplugin, socket_base) -> None:
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(socket_base)}
     command = [sys.executable, "-c", _HOST, str(faultplugin), "stay"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import psutil
 import pytest
 
 from injector import errors
+from injector.backends.goplugin.wiring import Wiring
+from injector.model.policy import AutoMtls
 from injector.model.references import Lease, Reference, Value
 from injector.telemetry.logs import Level, Log
 
@@ -183,6 +186,7 @@ async def test_a_host_that_offers_1_only_gets_1_from_the_same_program(start_back
     }
 
 
+@pytest.mark.fault(54, "it costs itself, and no further fetch")
 async def test_a_batch_is_one_call_and_one_that_fails_costs_itself_only(demo, folder) -> None:
     paths = [f"/{n}" for n in range(46)] + ["missing", "denied", "slow", "binary"]
     answers = await ask(demo, *paths)
@@ -260,6 +264,7 @@ async def test_a_crash_says_so_for_what_was_open_and_later_calls_are_refused(dem
     assert await ask(demo, "/c") == {"/c": "plugin-crashed"}
 
 
+@pytest.mark.fault(10, "an error of that token; the limit is a setting")
 async def test_a_value_beyond_the_limit_costs_itself_and_larger_limits_let_it_through(start_backend, install) -> None:
     candidate = install("demo", script(PLUGIN))
     backend = await start_backend(candidate, max_value_bytes=1000)
@@ -325,6 +330,30 @@ async def test_stores_and_protocols_that_cannot_watch_say_so(start_backend, inst
         await anext((await start_backend(candidate)).watch(references("/a")))
     with pytest.raises(errors.PluginError, match="protocol 1"):
         (await start_backend(candidate, versions=(1,))).watch(references("/a"))
+
+
+@pytest.mark.go
+async def test_a_plugin_in_go_is_configured_asked_and_watched(start_backend, install, watchstore, tmp_path) -> None:
+    file = tmp_path / "values.json"
+    file.write_text('{"/a": "one", "/b": 2}')
+    options = {"configuration": {"file": str(file)}, "wiring": Wiring(auto_mtls=AutoMtls.REQUIRE)}
+    backend = await start_backend(install("watchstore", watchstore), **options)
+    assert backend.limits.largest_batch == 100
+    assert await ask(backend, "/a", "/b") == {"/a": "one", "/b": "2"}
+    watch = backend.watch(references("/a", "/b"))
+    told = asyncio.ensure_future(anext(watch))
+    content = itertools.count()
+
+    async def change_until_told() -> bool:  # nothing says when it has begun
+        (tmp_path / "new").write_text(f'{{"/a": "one", "/b": {next(content)}}}')
+        (tmp_path / "new").rename(file)
+        await asyncio.sleep(0.3)
+        return told.done()
+
+    while not await change_until_told():
+        pass
+    assert told.result().path == "/b"
+    await watch.aclose()
 
 
 # ------------------------------------------------------------------------------------------------- protocol 1 beside

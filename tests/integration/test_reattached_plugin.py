@@ -143,6 +143,41 @@ async def test_one_that_ends_between_two_calls_is_reported(one_loop, by_hand, pl
         await registry.close()
 
 
+def listed(tmp_path: Path, plugin_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    said = {"network": "unix", "address": "/tmp/demo-linux-amd64", "pid": 4711}
+    command = [str(Path(sys.executable).with_name("injector")), "plugin", "list", "--plugin-path", str(plugin_path)]
+    return subprocess.run(
+        [*command, *arguments],
+        env=environment_for(said, tmp_path) | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_list_shows_it_before_the_installed_one_of_its_name(install, tmp_path) -> None:
+    plugin_path = Path(install("demo", "#!/bin/sh\n").location).parents[1]
+    run = listed(tmp_path, plugin_path, "--format", "json")
+    assert run.returncode == 0, run.stderr
+    first, second = (entry for entry in json.loads(run.stdout)["plugins"] if entry["prefix"] == "DEMO")
+    assert first == {
+        "prefix": "DEMO",
+        "kind": "goplugin",
+        "state": "used",
+        "location": "process 4711 at /tmp/demo-linux-amd64",
+        "origin": REATTACH_VARIABLE,
+    }
+    assert (second["state"], second["reason"]) == ("shadowed", f"{first['location']} comes first")
+
+
+def test_the_list_says_why_it_is_refused(tmp_path) -> None:
+    run = listed(tmp_path, tmp_path, INJECTOR_AUTO_MTLS="require")
+    assert run.returncode == 0, run.stderr
+    assert f"refused   process 4711 at /tmp/demo-linux-amd64 ({REATTACH_VARIABLE})\n" in run.stdout
+    assert "cannot be reattached: AutoMTLS is required, and takes a start" in run.stdout
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [

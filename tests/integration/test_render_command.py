@@ -124,11 +124,11 @@ def test_directories_keep_their_tree_and_lose_template_suffixes(injector, tmp_pa
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("v=ENV://GREETING")
-    (tmp_path / "single.json").write_text("v=ENV://GREETING")
-    done = injector("render", "in", "single.json", "--output-dir", "out")
+    (tmp_path / "single.txt").write_text("v=ENV://GREETING")
+    done = injector("render", "in", "single.txt", "--output-dir", "out")
     assert done.returncode == 0, done.stderr
     found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert found == ["a/.env", "a/app.yml", "a/deep/er/x.conf", "b.properties", "single.json"]
+    assert found == ["a/.env", "a/app.yml", "a/deep/er/x.conf", "b.properties", "single.txt"]
     assert {(tmp_path / "out" / name).read_text() for name in found} == {"v=hello"}
 
 
@@ -170,6 +170,8 @@ def test_an_unchanged_output_is_not_touched(injector, tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- policies
 
 
+@pytest.mark.fault(52, "exit code 4, every missing one with its place, nothing written")
+@pytest.mark.fault(54, "one run: nothing is written, the last good files stay")
 def test_all_failed_tokens_of_all_files_are_reported_together_and_nothing_is_written(injector, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a").write_text("ok ENV://GREETING\nENV://NO_1\n  ENV://NO_2")
@@ -184,6 +186,7 @@ def test_all_failed_tokens_of_all_files_are_reported_together_and_nothing_is_wri
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
 
 
+@pytest.mark.fault(52, "with --lax a warning")
 def test_lax_keeps_the_token_and_warns(injector) -> None:
     done = injector("render", "-", "--lax", stdin=b"a=ENV://NOPE;b=ENV://GREETING;c=ENV://GREETING|k")
     assert (done.returncode, done.stdout) == (0, b"a=ENV://NOPE;b=hello;c=ENV://GREETING|k")
@@ -199,6 +202,7 @@ def test_lax_keeps_the_token_and_warns(injector) -> None:
         (["--on-missing", "keep"], b"a=ENV://NOPE"),
     ],
 )
+@pytest.mark.fault(52, "or what the policy says")
 def test_policies_for_what_is_missing(injector, flags: list[str], expected: bytes) -> None:
     assert injector("render", "-", *flags, stdin=b"a=ENV://NOPE").stdout == expected
 
@@ -298,10 +302,42 @@ def test_a_hundred_megabytes_are_rendered(injector, tmp_path: Path) -> None:
         assert file.readline() == b"hello\n"
 
 
+@pytest.mark.fault(55, "bytes outside tokens are kept")
 def test_a_binary_file_survives(injector, tmp_path: Path) -> None:
     data = bytes(range(256)) * 64
     (tmp_path / "t").write_bytes(data + b"ENV://GREETING" + data)
     assert injector("render", "t").stdout == data + b"hello" + data
+
+
+@pytest.mark.fault(55, "bytes outside tokens are kept")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfa=ENV://GREETING",
+        "größe=%".encode("latin-1") + b"\nENV://GREETING\n",
+        b"a=1\r\nb=ENV://GREETING\r\n\r\n",
+        b"a\rENV://GREETING\rb",
+        b"\x00\x01ENV://GREETING\x00\xff",
+    ],
+    ids=["bom", "latin-1", "crlf", "cr", "binary"],
+)
+def test_a_template_in_any_encoding_that_contains_ascii_keeps_its_bytes(injector, text: bytes) -> None:
+    done = injector("render", "-", stdin=text)
+    assert (done.returncode, done.stdout) == (0, text.replace(b"ENV://GREETING", b"hello")), done.stderr
+
+
+@pytest.mark.fault(55, "UTF-16 has no tokens that are seen: the file is as it was")
+def test_a_template_in_utf16_is_left_as_it_is(injector) -> None:
+    text = "a=ENV://GREETING\n".encode("utf-16")
+    done = injector("render", "-", stdin=text)
+    assert (done.returncode, done.stdout) == (0, text)
+
+
+@pytest.mark.fault(52, "an empty or blank value is a value")
+@pytest.mark.parametrize("value", ["", " ", "\t\n", "\n"])
+def test_an_empty_or_blank_value_is_inserted_as_it_is(injector, value: str) -> None:
+    done = injector("render", "-", stdin=b"[ENV://BLANK]", env={"BLANK": value})
+    assert (done.returncode, done.stdout) == (0, f"[{value}]".encode()), done.stderr
 
 
 def test_a_token_that_is_not_utf8_is_an_error(injector) -> None:

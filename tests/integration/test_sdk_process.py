@@ -93,6 +93,7 @@ def health(plugin: Any, service: str) -> int:
 
 
 @pytest.mark.parametrize("environment", [{}, {"CONFIGMANAGER_PLUGIN": "something else"}])
+@pytest.mark.fault(8, "the plugin says that it is one, and ends with 1")
 def test_run_by_hand_it_says_what_it_is(program, environment):
     done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -192,6 +193,7 @@ def test_a_host_that_has_gone_during_the_start_leaves_nothing(program, tmp_path)
 
 
 @pytest.mark.parametrize("directory", ["/nonexistent/directory", "/tmp/" + "d" * 120])
+@pytest.mark.fault(22, "without a directory our plugins take a loopback port")
 def test_without_a_usable_directory_it_listens_on_a_loopback_port_in_the_range(start, directory):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -20,7 +20,8 @@ from injector.app import build
 from injector.backends.discovery import SearchPath, SearchPlace
 from injector.backends.executables import this_platform
 from injector.backends.goplugin.host import GoPluginBackend
-from injector.backends.goplugin.supervisor import PluginState, RestartPolicy, SupervisedPlugin
+from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervisor import SupervisedPlugin
 from injector.backends.registry import HostOptions, Registry
 from injector.model.references import Reference, Value
 from injector.settings.schema import PluginSettings, Settings
@@ -82,6 +83,7 @@ async def test_a_killed_plugin_answers_the_next_call_with_a_new_process(supervis
     assert "ended between two calls: killed by signal SIGKILL" in (plugin.status().last_error or "")
 
 
+@pytest.mark.fault(1, "one restart, however many calls were open")
 async def test_calls_in_flight_are_lost_with_their_cause_and_counted_as_one_crash(supervise) -> None:
     plugin = supervise()
     waiting = [asyncio.ensure_future(ask(plugin, "sleep:60000")) for _ in range(20)]
@@ -123,6 +125,7 @@ async def test_configuration_is_given_to_every_new_process_before_its_first_call
     assert len(set(pids)) == 3
 
 
+@pytest.mark.fault(2, "a plugin that misses its health checks is killed and started anew")
 async def test_a_hanging_plugin_is_killed_and_replaced_and_its_calls_say_so(supervise) -> None:
     policy = RestartPolicy(health_interval=0.1, health_timeout=0.2)
     plugin = supervise(policy=policy)
@@ -159,6 +162,7 @@ async def latencies(plugin: SupervisedPlugin, seconds: float) -> list[float]:
     return sorted(found)
 
 
+@pytest.mark.fault(6, "another plugin's calls are as fast as before")
 async def test_a_flooding_plugin_leaves_another_ones_calls_their_latency(supervise) -> None:
     quiet, loud = supervise(name="quiet"), supervise(name="loud", log=Log(Level.DEBUG, stream=io.StringIO()))
     await ask(quiet, "a")
@@ -296,6 +300,7 @@ def render(plugin_path, tmp_path: Path, socket_base: Path):
     return run
 
 
+@pytest.mark.fault(1, "a warning, and the whole result: lost calls are made once more")
 def test_a_crash_in_the_middle_of_a_render_is_healed(render, tmp_path) -> None:
     template = "".join(f"{{{{ FAULT://crashonce:3[n={n}] }}}} FAULT://other[n={n}]\n" for n in range(50))
     done, seconds = render(template, FAULT_TRACE=str(tmp_path / "crashed"))
@@ -306,6 +311,7 @@ def test_a_crash_in_the_middle_of_a_render_is_healed(render, tmp_path) -> None:
     assert seconds < 20
 
 
+@pytest.mark.fault(21, "exit code 7 soon, with the number of crashes")
 def test_a_plugin_that_always_crashes_is_the_plugins_error_soon_and_says_how_often(render) -> None:
     done, seconds = render("{{ FAULT://exit:3 }}\n")
     assert done.returncode == 7
@@ -315,6 +321,7 @@ def test_a_plugin_that_always_crashes_is_the_plugins_error_soon_and_says_how_oft
     assert seconds < 20
 
 
+@pytest.mark.fault(21, "a few restarts in all, whatever the number of tokens")
 def test_a_thousand_tokens_of_a_plugin_that_always_crashes_end_soon_as_well(render) -> None:
     done, seconds = render("".join(f"{{{{ FAULT://exit:3[n={n}] }}}}\n" for n in range(1000)))
     assert done.returncode == 7

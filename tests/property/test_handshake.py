@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def test_a_line_is_a_handshake_or_fails_as_one(line: str) -> None:
 
 
 @given(st.lists(st.one_of(st.binary(max_size=200), LINES.map(lambda line: (line + "\n").encode("utf-8", "replace")))))
+@pytest.mark.fault(5, "any bytes are a handshake or one error")
 def test_a_stream_of_anything_fails_as_a_handshake_or_not_at_all(chunks: list[bytes]) -> None:
     scanner = HandshakeScanner(versions=(1,))
     problem = ""

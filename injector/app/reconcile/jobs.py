@@ -6,16 +6,18 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence  # noqa: TC003 - msgspec reads the fields' types
-from pathlib import Path  # noqa: TC003
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from injector.app.reconcile.request import BatchSink, Result, Sink
 from injector.app.reconcile.templates import Seen  # noqa: TC001
+from injector.app.sources import output_name
 from injector.backends.contract import Outcome  # noqa: TC001
 from injector.errors import InjectorError
 from injector.model.references import Reference  # noqa: TC001
+from injector.render.formats.choice import form_for
 from injector.render.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:
@@ -107,14 +109,18 @@ def _render(job: Job) -> tuple[Result | None, Done]:
         return None, Done(job.seen.name, problems=rendered.problems)
     data = rendered.data.reveal()
     done = Done(job.seen.name, hashlib.sha256(data).hexdigest(), size=len(data), problems=problems)
-    return Result(job.seen.name, job.target, job.root, rendered.data, job.seen.own), done
+    return Result(job.seen.name, job.target, job.root, rendered.data, job.seen.own, rendered.values), done
 
 
 def _rendered(job: Job, template: Template) -> tuple[Rendered, tuple[InjectorError, ...]]:
-    rendered = Renderer(job.newest).render(template, job.seen.own.missing)
+    own = job.seen.own
+    # An output without an extension has the format of its template, as in a single render.
+    name = str(job.target) if job.target.suffix else output_name(PurePath(job.seen.name).name)
+    form = form_for(name, own.format, own.escape, read_back=own.check.read_back)
+    rendered = Renderer(job.newest).render(template, own.missing, form)
     if not rendered.problems or job.newest == job.last_good:
         return rendered, rendered.problems
-    return Renderer(job.last_good).render(template, job.seen.own.missing), rendered.problems
+    return Renderer(job.last_good).render(template, own.missing, form), rendered.problems
 
 
 def _finished(done: Done, *, changed: bool, seconds: float) -> Done:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from injector.app.reconcile.files import ManagedFile
     from injector.app.reconcile.templates import Seen
     from injector.app.reconcile.values import Entry, ValueCache
-    from injector.backends.goplugin.supervisor import PluginStatus
+    from injector.backends.goplugin.supervision import PluginStatus
     from injector.model.references import Reference
     from injector.model.template import Token
 

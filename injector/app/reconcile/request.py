@@ -33,6 +33,7 @@ class Result(Struct, frozen=True):
     A rendered file on its way to a sink.
 
     `target` is its path, relative to `root` when there is one, otherwise as it is. `own` says how it is written.
+    `values` are the secrets in it, for whoever must mask them.
     """
 
     template: str
@@ -40,6 +41,7 @@ class Result(Struct, frozen=True):
     root: Path | None
     data: Secret
     own: FileSettings
+    values: tuple[Secret, ...] = ()
 
     @property
     def path(self) -> Path:

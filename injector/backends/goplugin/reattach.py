@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from injector.backends.discovery import Candidate, Kind
 from injector.backends.goplugin.handshake import Handshake, parse
@@ -73,6 +74,25 @@ def parse_attachments(text: str) -> dict[str, Attachment]:
     return attachments
 
 
+def attached_candidate(
+    attachment: Attachment, *, prefix: str, auto_mtls: AutoMtls, multiplex: bool, is_pinned: bool
+) -> Candidate:
+    """
+    What `discovery` tells of other plugins, for one that runs already; it is not looked whether it does.
+
+    Its `refusal` is what is asked of plugins and takes a start. *is_pinned*: a lock file has to vouch for all of them.
+    """
+    candidate = Candidate(
+        prefix=prefix,
+        kind=Kind.GOPLUGIN,
+        location=f"process {attachment.pid} at {attachment.address}",
+        argv=(),
+        origin=REATTACH_VARIABLE,
+    )
+    refusal = _refusal(candidate, auto_mtls, multiplex=multiplex, is_pinned=is_pinned)
+    return replace(candidate, refusal=refusal)
+
+
 async def reattach(
     attachment: Attachment,
     *,
@@ -95,9 +115,11 @@ async def reattach(
         PluginNotFound: there is no such process, or nobody listens there.
         PluginError: as start_plugin.
     """
-    location = f"process {attachment.pid} at {attachment.address}"
-    candidate = Candidate(prefix=prefix, kind=Kind.GOPLUGIN, location=location, argv=(), origin=REATTACH_VARIABLE)
-    _refuse(candidate, wiring, is_pinned=is_pinned)
+    candidate = attached_candidate(
+        attachment, prefix=prefix, auto_mtls=wiring.auto_mtls, multiplex=wiring.multiplex, is_pinned=is_pinned
+    )
+    if candidate.refusal is not None:
+        raise candidate.refusal
     process = AttachedProcess.attach(candidate, attachment, log)
     try:
         await process.dial()
@@ -120,16 +142,16 @@ async def reattach(
     return backend
 
 
-def _refuse(candidate: Candidate, wiring: Wiring, *, is_pinned: bool) -> None:
+def _refusal(candidate: Candidate, auto_mtls: AutoMtls, *, multiplex: bool, is_pinned: bool) -> PluginRefused | None:
     if is_pinned:
         reason, hint = "a lock file has to vouch for it, and cannot for what runs already", "set plugins.verify to off"
-    elif wiring.auto_mtls is AutoMtls.REQUIRE:
+    elif auto_mtls is AutoMtls.REQUIRE:
         reason, hint = "AutoMTLS is required, and takes a start", f"set plugins.autoMtlsFor.{candidate.name} to off"
-    elif wiring.multiplex:
+    elif multiplex:
         reason, hint = "multiplexing is required, and takes a start", "set plugins.multiplex to false"
     else:
-        return
-    raise PluginRefused(f"{candidate} cannot be reattached: {reason}", hint=hint)
+        return None
+    return PluginRefused(f"{candidate} cannot be reattached: {reason}", hint=hint)
 
 
 class _Gone:

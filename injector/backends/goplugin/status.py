@@ -197,8 +197,9 @@ def _kind_of(status: CallStatus) -> tuple[type[InjectorError], str]:
     if by_code is not None:
         return by_code, by_code.code
     if status.code == "RESOURCE_EXHAUSTED" and "larger than max" in status.details:
-        # gRPC's own words. CLIENT is us, who refuse an answer; else the plugin refuses the request.
-        if "CLIENT:" in status.details:
+        # gRPC's own words. CLIENT is us, who refuse an answer; else the plugin refuses the request, which is never
+        # compressed.
+        if "CLIENT:" in status.details or "Decompressed" in status.details:
             return errors.PluginAnswerInvalid, "its answer is larger than the host takes"
         return errors.InvalidReference, "the request is larger than the plugin takes"
     if status.code in _VAGUE_CODES:

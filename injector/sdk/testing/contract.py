@@ -17,14 +17,16 @@ pytest.register_assert_rewrite(
     "injector.sdk.testing.contract_life",
     "injector.sdk.testing.contract_protocol1",
     "injector.sdk.testing.contract_protocol2",
+    "injector.sdk.testing.contract_watch",
 )
 
 from injector.sdk.testing.contract_life import StartAndEnd  # noqa: E402 - see above
 from injector.sdk.testing.contract_protocol1 import Protocol1  # noqa: E402 - see above
 from injector.sdk.testing.contract_protocol2 import Protocol2  # noqa: E402 - see above
+from injector.sdk.testing.contract_watch import WatchAndRelease  # noqa: E402 - see above
 
 
-class PluginContract(StartAndEnd, Protocol1, Protocol2):
+class PluginContract(StartAndEnd, Protocol1, Protocol2, WatchAndRelease):
     """
     Everything that a host may expect of a plugin. Subclass it in a test module of pytest, with a name that begins with
     `Test`, and say which plugin: see `PluginCase` for what can be said.

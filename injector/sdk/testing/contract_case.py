@@ -66,6 +66,18 @@ class PluginCase:
         return self.environment
 
     @pytest.fixture
+    def change(self) -> Callable[[str], None] | None:
+        """
+        Changes the value of a path of `known` in the store, each time to another one; asked of plugins that can watch.
+        """
+        return None
+
+    @pytest.fixture
+    def is_released(self) -> Callable[[str], bool] | None:
+        """Whether the store has got a lease back, by its id; asked of plugins whose values have leases."""
+        return None
+
+    @pytest.fixture
     def start(
         self, plugin_command: Sequence[str], plugin_environment: Mapping[str, str]
     ) -> Iterator[Callable[..., FakeHost]]:

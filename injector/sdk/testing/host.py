@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from injector.sdk.testing.watching import Watch
+
 Question: TypeAlias = str | tuple[str, str] | Reference
 """A path, a path with the text between the brackets, or both as the store gets them."""
 
@@ -146,7 +148,7 @@ class FakeHost:
         ]
 
     def describe(self) -> Described:
-        """What the plugin said about itself at its start. Protocol 2 only, as all calls from here to `cancel`."""
+        """What the plugin said about itself at its start. Protocol 2 only, as all calls from here to `release`."""
         return self._in_protocol2().description
 
     def configure(self, connection: str, settings: Mapping[str, Any], *, timeout: float = 20.0) -> None:
@@ -174,6 +176,18 @@ class FakeHost:
         """Begins one batch, and gives it up when *after* messages of the plugin have come."""
         references = [as_reference(question) for question in questions]
         self._in_protocol2().cancel(references, after=after, timeout=timeout)
+
+    def watch(self, questions: Iterable[Question]) -> Watch:
+        """
+        Opens a watch of *questions*, all of one connection; `with` gives it up again.
+
+        What the plugin refuses is raised when the watch is read.
+        """
+        return self._in_protocol2().watch([as_reference(question) for question in questions])
+
+    def release(self, leases: Sequence[str], *, connection: str = "", timeout: float = 20.0) -> None:
+        """Gives leases of *connection* back, by their ids. Raises a ResolutionError when the plugin says no."""
+        self._in_protocol2().release(leases, connection=connection, timeout=timeout)
 
     def health(self, service: str = "plugin") -> str:
         """SERVING, NOT_SERVING, UNKNOWN; or the name of the gRPC status of the check, such as NOT_FOUND."""

@@ -21,6 +21,7 @@ from injector.errors import (
 )
 from injector.sdk.store import Answer, Lease, RateLimit
 from injector.sdk.testing.protocol1 import status_of_call, to_error
+from injector.sdk.testing.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,6 +134,18 @@ class Protocol2:
         finally:
             call.cancel()
 
+    def watch(self, references: Sequence[Reference]) -> Watch:
+        """Opens a watch without a limit. Its end, and a refusal, show when it is read."""
+        request = self._request(_messages().WatchRequest, references)
+        method = self._channel.unary_stream(f"{_SERVICE}/Watch", response_deserializer=_watched_place)
+        return Watch(method(request.SerializeToString()), size=len(references), failure=self._failure)
+
+    def release(self, leases: Sequence[str], *, connection: str, timeout: float) -> None:
+        """Gives leases back. Raises the error of the status."""
+        messages = _messages()
+        request = messages.ReleaseRequest(connection=connection, leases=leases)
+        self._call("Release", request, messages.ReleaseResponse, timeout)
+
     def outcomes(self, references: Sequence[Reference], *, timeout: float) -> list[str | InjectorError]:
         """A text or an error for each of *references*, in batches and calls as the description wants them."""
         batches = list(self._batches(references))
@@ -162,13 +175,17 @@ class Protocol2:
             yield from (several[at : at + size] for at in range(0, len(several), size))
 
     def _begin(self, references: Sequence[Reference], timeout: float) -> Any:
+        request = self._request(_messages().ResolveRequest, references)
+        return self._channel.unary_stream(f"{_SERVICE}/Resolve")(request.SerializeToString(), timeout=timeout)
+
+    def _request(self, message_type: Any, references: Sequence[Reference]) -> Any:
         connections = {reference.connection for reference in references} or {""}
         if len(connections) > 1:
-            raise ValueError("all references of a batch are of one connection")
-        request = _messages().ResolveRequest(connection=connections.pop())
+            raise ValueError("all references of a call are of one connection")
+        request = message_type(connection=connections.pop())
         for reference in references:
             request.references.add(path=reference.path, metadata=reference.raw_metadata)
-        return self._channel.unary_stream(f"{_SERVICE}/Resolve")(request.SerializeToString(), timeout=timeout)
+        return request
 
     def _describe(self, timeout: float) -> Described:
         messages = _messages()
@@ -207,6 +224,11 @@ def _answers(call: Any) -> Iterator[Arrival]:
         if not message.answers:
             raise PluginAnswerInvalid("the plugin sent a ResolveResponse without an answer")
         yield from ((answer.reference, _outcome(answer)) for answer in message.answers)
+
+
+def _watched_place(raw: bytes) -> int:
+    place: int = _parsed(_messages().WatchResponse, raw).reference
+    return place
 
 
 def _outcome(answer: Any) -> Answer | InjectorError:

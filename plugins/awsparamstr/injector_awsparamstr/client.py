@@ -67,6 +67,21 @@ class LazyClient:
                 raise
             return self._client
 
+    def explain(self, error: Exception, used: Any, *, name: str) -> Exception:
+        """
+        What came of a call with the client *used* (None: there was none) for *name*, as `failures.translated` has it.
+
+        A client whose credentials are refused is given up: a file of them may have been replaced since it was read.
+        The refusal stands for some seconds, so that a thousand tokens do not ask for it a thousand times.
+        """
+        failure = translated(error, name=name, endpoint=self.endpoint)
+        if isinstance(failure, CredentialsRefused) and used is not None:
+            with self._lock:
+                if self._client is used:
+                    self._client = None
+                    self._failure, self._failed_at = failure, time.monotonic()
+        return failure
+
 
 def _build(settings: ConnectionSettings) -> Any:
     import botocore.session  # late: start-up, 200 ms

@@ -12,7 +12,6 @@ from injector.sdk.store import Answer, Description, Reference, TokenStore
 from injector_awsparamstr.batches import MOST_NAMES, assign, split
 from injector_awsparamstr.client import LazyClient
 from injector_awsparamstr.configuration import SCHEMA, parse
-from injector_awsparamstr.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -123,10 +122,12 @@ def _get_several(client: LazyClient, names: list[str]) -> list[tuple[str, Outcom
     """Each of *names* once; None for those that are to be asked one by one."""
     if len(names) == 1:
         return [(names[0], _get_one(client, names[0]))]
+    used = None
     try:
-        answer = client.get().get_parameters(Names=names, WithDecryption=True)
+        used = client.get()
+        answer = used.get_parameters(Names=names, WithDecryption=True)
     except Exception as error:  # noqa: BLE001 - the SDK raises from four trees and the standard library
-        failure = translated(error, name="", endpoint=client.endpoint)
+        failure = client.explain(error, used, name="")
         if isinstance(failure, AccessDenied | InvalidReference | NotFound):
             return [(name, None) for name in names]
         if isinstance(failure, ResolutionError):
@@ -137,10 +138,12 @@ def _get_several(client: LazyClient, names: list[str]) -> list[tuple[str, Outcom
 
 
 def _get_one(client: LazyClient, name: str) -> Outcome:
+    used = None
     try:
-        answer = client.get().get_parameter(Name=name, WithDecryption=True)
+        used = client.get()
+        answer = used.get_parameter(Name=name, WithDecryption=True)
     except Exception as error:  # noqa: BLE001 - as above
-        failure = translated(error, name=name, endpoint=client.endpoint)
+        failure = client.explain(error, used, name=name)
         if isinstance(failure, ResolutionError):
             return failure
         raise failure from None

@@ -49,6 +49,7 @@ def replace(path: Path, data: bytes) -> None:
     other.rename(path)
 
 
+@pytest.mark.fault(16, "what was checked is what runs")
 def test_a_program_that_is_replaced_after_it_was_opened_is_not_what_runs(program: Path) -> None:
     good, evil = (Path(shutil.which(name) or "").resolve().read_bytes() for name in ("true", "false"))
     replace(program, good)
@@ -71,6 +72,7 @@ def test_a_script_that_no_checksum_holds_knows_its_own_name(program: Path) -> No
         assert run(opened) == str(program)
 
 
+@pytest.mark.fault(18, "a sealed copy runs")
 def test_a_writer_who_was_there_before_cannot_change_what_was_checked(program: Path) -> None:
     with program.open("r+b") as writer, ProgramFile.open(program) as opened:
         opened.hold_to(pin(SCRIPT), "demo")
@@ -110,6 +112,7 @@ def test_other_bytes_are_refused_with_both_checksums(program: Path, found: bytes
         assert digest in error.hint
 
 
+@pytest.mark.fault(18, "without sealed copies the opened file itself runs")
 def test_without_memory_files_the_opened_file_itself_is_hashed_and_run(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +189,7 @@ def test_a_program_that_may_be_executed_and_not_read_runs_but_cannot_be_pinned(p
     assert "is refused: it cannot be looked at" in done.stdout
 
 
+@pytest.mark.fault(17, "each kind has a message of its own")
 def test_a_refusal_names_plugin_path_and_remedy(program: Path) -> None:
     error = program_file.refused("demo", program, "is blue", "paint it")
     assert isinstance(error, PluginRefused)

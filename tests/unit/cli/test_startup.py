@@ -62,6 +62,16 @@ def test_a_render_without_plugins_does_without_grpc(tmp_path: Path) -> None:
     assert not modules_after(code, cwd=tmp_path) & HEAVY
 
 
+@pytest.mark.parametrize(("name", "absent"), [("plain.conf", "injector.render.fitting"), ("app.json", "yaml")])
+def test_only_the_formats_that_are_used_are_loaded(tmp_path: Path, name: str, absent: str) -> None:
+    (tmp_path / name).write_text('"ENV://DEMO"')
+    code = (
+        "import os; os.environ['DEMO'] = 'x'\n"
+        f"from injector.cli.main import main\nassert main(['render', {name!r}]) == 0"
+    )
+    assert absent not in modules_after(code, cwd=tmp_path)
+
+
 def test_version_starts_no_thread_and_no_process() -> None:
     script = (
         "import threading, os\n"

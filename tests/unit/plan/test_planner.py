@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ def template(*references: Reference) -> Template:
     return Template(Source("t", b""), tuple(Token(0, 0, reference) for reference in references))
 
 
+@pytest.mark.fault(53, "one fetch")
 def test_keys_and_files_share_one_fetch() -> None:
     same = Reference("A", "/x")
     plan = make_plan([template(same, same), template(same)])
@@ -44,6 +46,7 @@ REFERENCES = st.builds(
 
 
 @given(st.lists(st.lists(REFERENCES, max_size=12), max_size=5))
+@pytest.mark.fault(53, "one fetch")
 def test_every_reference_is_fetched_exactly_once_and_for_its_own_account(files: list[list[Reference]]) -> None:
     plan = make_plan([template(*references) for references in files])
     fetched = [reference for references in plan.fetches.values() for reference in references]

@@ -77,10 +77,22 @@ async def test_the_environment_is_exactly_what_was_given() -> None:
     await child.stop(0)
 
 
+@pytest.mark.fault(23, "an empty standard input")
 async def test_standard_input_is_at_its_end() -> None:
     child = await _sh("cat; echo done")
     assert await _read_all(child.stdout) == b"done\n"
     await child.stop(0)
+
+
+@pytest.mark.fault(23, "no descriptors but the three")
+async def test_an_open_file_of_ours_stays_with_us(tmp_path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        os.set_inheritable(file.fileno(), True)
+        child = await _sh("for fd in /proc/$$/fd/*; do [ $(basename $fd) -gt 9 ] || basename $fd; done")
+        numbers = set((await _read_all(child.stdout)).decode().split())
+        assert str(file.fileno()) not in numbers - {"0", "1", "2"}
+        await child.stop(0)
+    assert {"0", "1", "2"} <= numbers
 
 
 async def test_a_descriptor_is_passed_under_its_own_number(tmp_path: Path) -> None:
@@ -112,6 +124,7 @@ async def test_stop_kills_who_does_not_listen_when_the_grace_is_over() -> None:
     assert 0.3 <= time.monotonic() - started < 3
 
 
+@pytest.mark.fault(19, "the whole process group ends")
 async def test_stop_takes_the_whole_group_with_it() -> None:
     child = await _sh("sleep 1000 & echo $!; exit 0")
     grandchild = int(await child.stdout.readline())

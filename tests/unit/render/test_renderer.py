@@ -33,10 +33,12 @@ def test_values_go_where_their_tokens_stood_and_nothing_else_moves() -> None:
     assert result.data.reveal() == b"a=1\nb=22\r\n\t1 22"
 
 
+@pytest.mark.fault(51, "the value as it is")
 def test_a_value_that_looks_like_a_token_is_just_text() -> None:
     assert rendered("x=T:///a", {"/a": "T:///b ${HOME} \\T://"}).data.reveal() == b"x=T:///b ${HOME} \\T://"
 
 
+@pytest.mark.fault(55, "bytes outside tokens are kept")
 def test_bytes_outside_tokens_survive_whatever_they_are() -> None:
     source = b"\xff\xfe\x00T:///a\x00\x80\r\n"
     result = Renderer({Reference("T", "/a"): Value(Secret(b"v"))}).render(template(source), MissingPolicy())

@@ -39,6 +39,7 @@ def test_it_is_private_and_below_tmpdir(base: Path) -> None:
     assert list(base.iterdir()) == []
 
 
+@pytest.mark.fault(22, "a shorter place is taken")
 def test_a_tmpdir_too_long_for_a_socket_is_not_used(base: Path) -> None:
     long = base / ("x" * 80)
     long.mkdir()
@@ -56,6 +57,7 @@ def test_a_tmpdir_that_does_not_exist_is_not_used() -> None:
     directory.remove()
 
 
+@pytest.mark.fault(22, "an error with its cause")
 def test_no_place_at_all_is_told_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "_FALLBACKS", ())
     with pytest.raises(PluginStartFailed, match="/does/not/exist: No such file or directory"):
@@ -72,6 +74,7 @@ time.sleep(1000)
 """
 
 
+@pytest.mark.fault(20, "what is left of sockets is removed at the next start")
 def test_what_a_killed_owner_left_is_swept_and_what_a_living_one_has_is_not(base: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _OWNER, str(base)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
