@@ -135,3 +135,33 @@ def store(namespace: Cluster, image: str) -> Store:
 def reads(namespace: Cluster) -> Callable[[str, str], str]:
     """Reads a file of the application's container: `reads(pod, path)`."""
     return lambda pod, path: namespace.sh(pod, "app", "python3", "-c", f"print(open({path!r}).read(), end='')")
+
+
+RELEASE = "injector"
+RELEASE_NAMESPACE = "injector-system"
+CHART = ROOT / "charts" / "injector"
+
+
+def install(cluster: Cluster, image: str, *settings: str) -> None:
+    """Installs or changes the chart of the webhook, and waits until its pods are ready."""
+    name, _, tag = image.rpartition(":")
+    values = (f"image.repository={name}", f"image.tag={tag}", "webhook.certs.checkInterval=1s", *settings)
+    cluster.within(RELEASE_NAMESPACE).helm(
+        *("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "170s"),
+        *(argument for value in values for argument in ("--set", value)),
+    )
+
+
+@pytest.fixture(scope="session")
+def webhook(cluster: Cluster, image: str) -> Iterator[Cluster]:
+    """The chart, installed once: its namespace. What the API server is told is valid when this is given."""
+    install(cluster, image)
+    own = cluster.within(RELEASE_NAMESPACE)
+
+    def trusted() -> bool:
+        found = own.items("mutatingwebhookconfigurations", "-l", f"app.kubernetes.io/instance={RELEASE}")
+        return bool(found) and all(one["clientConfig"].get("caBundle") for one in found[0]["webhooks"])
+
+    until(trusted, what="the certificate's authority")
+    yield own
+    own.helm("uninstall", RELEASE, "--wait")
