@@ -137,6 +137,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     notifications are grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without
     a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
     status, `control` the socket on which a refresh can be asked for. `notify` is what is done when files changed.
+    `events` writes Kubernetes Events about the pod that this runs in.
 
     `files` are overrides for some templates. They go before the run's settings, wherever those come from: an
     override is the more particular of the two. Of two that match one template, the later wins, field by field.
@@ -171,6 +172,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     prune: bool = False
     listen: str = ""
     control: Path | None = None
+    events: bool = False
     plugin_path: tuple[Path, ...] = ()
     file_root: Path | None = None
     log_level: str = "warning"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e import manifests
 from e2e.cluster import Cluster, Refused, run, until
 
