@@ -60,7 +60,9 @@ class Cluster:
         return Cluster(self.kubeconfig, namespace)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 100) -> str:
-        return run("kubectl", "-n", self.namespace, *arguments, stdin=stdin, seconds=seconds, KUBECONFIG=self.kubeconfig)
+        return run(
+            "kubectl", "-n", self.namespace, *arguments, stdin=stdin, seconds=seconds, KUBECONFIG=self.kubeconfig
+        )
 
     def helm(self, *arguments: str, seconds: float = 200) -> str:
         return run("helm", "-n", self.namespace, *arguments, seconds=seconds, KUBECONFIG=self.kubeconfig)

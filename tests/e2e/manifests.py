@@ -116,7 +116,9 @@ def app(image: str, program: str, **extra: Any) -> dict[str, Any]:
     }
 
 
-def pod(templates: str, containers: list[dict[str, Any]], *, init: list[dict[str, Any]], **extra: Any) -> dict[str, Any]:
+def pod(
+    templates: str, containers: list[dict[str, Any]], *, init: list[dict[str, Any]], **extra: Any
+) -> dict[str, Any]:
     """A pod's spec with the usual volumes; *templates* is a ConfigMap."""
     memory = {"medium": "Memory", "sizeLimit": "16Mi"}
     return {
