@@ -222,7 +222,7 @@ EVERYTHING = {
     "init-first": "true",
     "refresh": "1m30s",
     "on-missing": "default",
-    "default-value": "it's \"$(PATH)\"\n\u2603",
+    "default-value": 'it\'s "$(PATH)"\n\u2603',
     "on-error": "fail",
     "max-stale": "1h",
     "timeout": "30s",
@@ -256,7 +256,7 @@ def test_every_annotation_makes_a_pod_that_the_api_server_takes(webhook: Webhook
     found = created(webhook.own, pod(EVERYTHING, initContainers=[first]))
     own = found["spec"]["initContainers"][0]
     assert own["name"] == "injector"
-    assert "--default-value=it's \"$$(PATH)\"\n\u2603" in own["args"]
+    assert '--default-value=it\'s "$$(PATH)"\n\u2603' in own["args"]
     assert own["securityContext"]["runAsUser"] == 1234
     assert found["spec"]["shareProcessNamespace"] is True
     assert found["spec"]["initContainers"][1]["name"] == "first"
