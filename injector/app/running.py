@@ -104,6 +104,8 @@ class _Running:
         self._vitals = Vitals()
         self._meter = _meter(settings)
         self._notifier = self._make_notifier(environment, tracer)
+        self._request = request
+        self._environment = environment
         loop = asyncio.get_running_loop()
         news = News(_checked_files(environment, log), self._notifier, loop, self._is_started)
         self._sidecar = Sidecar(
@@ -130,13 +132,14 @@ class _Running:
             notifying = asyncio.create_task(self._notifier.run(), name="notifier")
             working = asyncio.create_task(self._sidecar.run(), name="sidecar")
             telling = asyncio.create_task(self._tell_start(), name="started")
+            events = asyncio.create_task(self._tell_events(), name="events")
             stopping = asyncio.create_task(stop.wait(), name="stop")
             try:
                 await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
                 if not stopping.done():
                     await working  # raises; an engine does not end by itself
             finally:
-                await self._end(working, telling, stopping)
+                await self._end(working, telling, events, stopping)
                 await self._notifier.drain(_LAST_NOTIFICATION)
                 await _cancelled(notifying)
 
@@ -157,6 +160,30 @@ class _Running:
             ready=status.is_ready,
             next_refresh=_seconds_until(status.next_refresh),
         )
+
+    async def _tell_events(self) -> None:
+        """Subpath mounts to the log; and, when the settings want them, Events until cancelled."""
+        from injector.app.subpaths import subpath_mounts  # late: start-up
+
+        stuck = subpath_mounts(self._request.inputs)
+        hint = "mount the volume's directory, without subPath"
+        for path in stuck:
+            self._log.warning("a subPath mount is never updated by the kubelet", path=str(path), hint=hint)
+        if not self._settings.events:
+            return
+        from injector.app.pod_events import PodEvents
+        from injector.errors import ClusterError
+        from injector.kube.api import ClusterApi
+        from injector.kube.events import EventWriter, News
+        from injector.kube.identity import own_pod
+
+        try:
+            writer = EventWriter(ClusterApi.of_pod(self._environment), own_pod(self._environment))
+        except ClusterError as error:
+            self._log.warning("Events cannot be written", reason=error.message, hint=error.hint)
+            return
+        first = [News("Warning", "SubPathMount", f"{path} is never updated: {hint}") for path in stuck]
+        await PodEvents(writer, status=self.status, log=self._log, first=first).run()
 
     def status(self) -> SidecarStatus:
         return replace(self._sidecar.status(), notifications=self._notifier.status(), plugins=self._backends.plugins())

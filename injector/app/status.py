@@ -48,7 +48,8 @@ class TokenStatus(Struct, frozen=True):
 
 class FileStatus(Struct, frozen=True):
     """
-    One template and its output. `error` is the message of what is wrong now, with its place, None when nothing is.
+    One template and its output. `error` is the message of what is wrong now, with its place, None when nothing is;
+    `error_code` is the code of that error.
 
     `stale_since` is set while the state is stale; `too_stale` says that `max_stale` is over.
     """
@@ -62,6 +63,7 @@ class FileStatus(Struct, frozen=True):
     stale_since: float | None = None
     too_stale: bool = False
     error: str | None = None
+    error_code: str | None = None
     tokens: tuple[TokenStatus, ...] = ()
 
     @property

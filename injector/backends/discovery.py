@@ -31,6 +31,8 @@ ENTRY_POINT_GROUP = "injector.plugins"
 WASM_MAGIC = b"\0asm"
 """What every WASM module begins with."""
 
+SYSTEM_DIRECTORY = Path("/usr/local/lib/injector/plugins")
+"""For all users of a machine; in the container image, and where an image volume with plugins is mounted."""
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -84,6 +86,7 @@ class SearchPath(Struct, frozen=True):
                 places.insert(0, SearchPlace(cwd / env["CONFIGMANAGER_DIR"] / inner, "$CONFIGMANAGER_DIR"))
             if home is not None:
                 places.append(SearchPlace(home / inner, "home directory"))
+            places.append(SearchPlace(SYSTEM_DIRECTORY, "system"))
         return cls(places=tuple(places), platform=this_platform())
 
 

@@ -259,6 +259,9 @@ def sidecar_options(function: F) -> F:
             click.option("--splay", metavar="DURATION", help="Notify after a random part of it. [off]"),
             click.option("--listen", metavar="HOST:PORT", help="Serve health, metrics and status there."),
             click.option("--control", metavar="SOCKET", help="Take requests for a refresh there."),
+            click.option(
+                "--events/--no-events", default=None, help="Write Kubernetes Events about the pod. [no-events]"
+            ),
         ]
     ):
         function = decorate(function)

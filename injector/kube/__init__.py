@@ -1,4 +1,4 @@
 """
-The only importer of `kubernetes`, and only in a process of its own: the library costs 65 MB that a sidecar gets back
-when that process ends.
+What is asked of the API server. The package `kubernetes` is imported in a process of its own only: it costs 65 MB that
+a sidecar gets back when that process ends. `api` does without it, for processes that last.
 """

@@ -72,6 +72,7 @@ OPTIONS = (
     _option("prune", kinds.BOOLEAN),
     _option("listen", kinds.ADDRESS),
     _option("control", kinds.PATH),
+    _option("events", kinds.BOOLEAN),
     _option("notify", kinds.NOTIFY),
     _option("connection", kinds.CONNECTIONS),
     _option("plugin_path", kinds.PATHS),

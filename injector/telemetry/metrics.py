@@ -58,7 +58,7 @@ class Snapshot(Struct, frozen=True):
     heartbeats: Mapping[str, float] = {}
 
 
-class _Names:
+class BoundedNames:
     """Lets the first names through; those beyond *most* are `OTHER`."""
 
     def __init__(self, most: int) -> None:
@@ -83,8 +83,8 @@ class PrometheusMeter(Meter):
         # Else a second series for each counter.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self._registry = CollectorRegistry(auto_describe=False)
-        self._files = _Names(MOST_FILES)
-        self._backends = _Names(MOST_NAMES)
+        self._files = BoundedNames(MOST_FILES)
+        self._backends = BoundedNames(MOST_NAMES)
         self._scrape = threading.Lock()
         self._moment = _Moment(self._files)
         registry.register(self._moment)
@@ -171,9 +171,9 @@ class PrometheusMeter(Meter):
 class _Moment:
     """Gauges that are worked out at each scrape."""
 
-    def __init__(self, files: _Names) -> None:
+    def __init__(self, files: BoundedNames) -> None:
         self._files = files
-        self._names = _Names(MOST_NAMES)
+        self._names = BoundedNames(MOST_NAMES)
         self.snapshot = Snapshot()
 
     def describe(self) -> Iterable[Metric]:

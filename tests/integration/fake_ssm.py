@@ -7,7 +7,8 @@ ThrottlingException. A name answers by what is in it: `missing` is not there, `d
 AccessDeniedException as IAM and KMS do, `bad name` a ValidationException, everything else has a value, `value of NAME`.
 GetParameters refuses more than ten names, and two of one parameter. `GET /calls` tells what was asked, as JSON: a list
 of [operation, names, outcome]. `PUT /behaviour` with `{"values": {NAME: VALUE}, "refuse": CODE}` sets values, and the
-code that every call is refused with from then on (null: none). `--port` is where it listens, any by default.
+code that every call is refused with from then on (null: none). `--host` and `--port` are where it listens: loopback, any
+port.
 """
 
 from __future__ import annotations
@@ -122,11 +123,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--latency", type=float, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     store = Store(options.rate, options.latency)
-    server = await asyncio.start_server(store.serve, "127.0.0.1", options.port, backlog=512)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    server = await asyncio.start_server(store.serve, options.host, options.port, backlog=512)
+    print(f"http://{options.host}:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 

@@ -134,6 +134,7 @@ class ManagedFile:
             stale_since=condition.stale_at if condition.state is FileState.STALE else None,
             too_stale=condition.state is FileState.STALE and limit is not None and stale_for > limit,
             error=_told(condition.errors),
+            error_code=condition.errors[0].code if condition.errors else None,
             tokens=tokens,
         )
 

@@ -52,6 +52,11 @@ def unready(status: SidecarStatus, clean: Callable[[str], str]) -> list[str]:
     return lines
 
 
+def unstarted(status: SidecarStatus, clean: Callable[[str], str]) -> list[str]:
+    """What keeps the process from being started: why each file is not there, as the kubelet shows it in its Events."""
+    return ["not every required file has been rendered yet", *unready(status, clean)]
+
+
 def readiness(status: SidecarStatus, clean: Callable[[str], str]) -> list[str]:
     """What keeps the process from being ready, and the other files, at most a hundred of each."""
     ready = [file for file in status.files if file.is_ready]

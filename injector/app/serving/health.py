@@ -119,7 +119,7 @@ class StatusServer:
 
     async def _startupz(self, request: Request) -> Response:
         status = await self._snapshot()
-        missing = [] if status.started else ["not every required file has been rendered yet"]
+        missing = [] if status.started else documents.unstarted(status, self._clean)
         return _probe(missing, request, missing or ["[+]started"])
 
     async def _metrics(self, request: Request) -> Response:

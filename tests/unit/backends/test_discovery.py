@@ -56,13 +56,14 @@ def test_the_search_order_is_configmanager_dir_then_current_directory_then_home(
         "/c/.configmanager/plugins ($CONFIGMANAGER_DIR)",
         "/w/.configmanager/plugins (current directory)",
         "/h/.configmanager/plugins (home directory)",
+        "/usr/local/lib/injector/plugins (system)",
     ]
     assert search.platform == this_platform()
 
 
 def test_without_a_home_and_a_variable_there_is_the_current_directory() -> None:
     search = SearchPath.from_environment(None, {}, Path("/w"), None)
-    assert [place.reason for place in search.places] == ["current directory"]
+    assert [place.reason for place in search.places] == ["current directory", "system"]
 
 
 def test_explicit_paths_are_the_only_ones(tmp_path: Path) -> None:
