@@ -45,6 +45,7 @@ ROWS: dict[str, dict[int, str]] = {
         22: "the socket's directory: path too long, not writable, a stale socket, another user",
         23: "what a plugin finds: environment, descriptors, directory, umask",
         24: "a proxy in the environment",
+        25: "a WASM module that does not end, takes memory, traps, or answers nonsense",
     },
     "Files and kernel": {
         26: "the disk is full in the middle of a write",
