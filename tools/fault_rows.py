@@ -45,6 +45,7 @@ ROWS: dict[str, dict[int, str]] = {
         22: "the socket's directory: path too long, not writable, a stale socket, another user",
         23: "what a plugin finds: environment, descriptors, directory, umask",
         24: "a proxy in the environment",
+        25: "a WASM module that does not end, takes memory, traps, or answers nonsense",
     },
     "Files and kernel": {
         26: "the disk is full in the middle of a write",
@@ -110,7 +111,10 @@ ROWS: dict[str, dict[int, str]] = {
     },
 }
 
-NOT_COVERED: dict[int, str] = {}
+NOT_COVERED: dict[int, str] = {
+    49: "a whole process in another time needs faketime; nothing is decided by the calendar, see the row before",
+    73: "a container's limit ends the process from outside, as in rows 20 and 30",
+}
 """Faults without a test, and why."""
 
 INTRODUCTION = """\

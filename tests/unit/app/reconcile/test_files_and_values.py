@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 import time
 from itertools import pairwise
@@ -12,6 +13,8 @@ import pytest
 from msgspec.structs import replace
 from sidecar_bench import value
 
+from injector.app.reconcile.schedule import Schedule
+from injector.app.reconcile.values import ValueCache
 from injector.app.status import FileState
 from injector.backends.contract import Limits
 from injector.errors import AccessDenied, BackendUnavailable, OutputError, Throttled
@@ -305,6 +308,17 @@ async def test_a_push_is_asked_for_at_once(bench: Bench, stores) -> None:
         await bench.quiet()
     assert stores["AAA"].asked() == {"/x": 2, "/y": 1}
     assert bench.meter.events["watched", "push"] == 1
+
+
+@pytest.mark.fault(57, "a hundred sidecars that began together ask again at different times")
+def test_a_hundred_sidecars_that_began_together_part() -> None:
+    schedule, found = Schedule(300.0), value("1")
+    times = sorted(
+        schedule.after_success(found, ValueCache(draw=random.Random(seed)).draw(), is_first=True) for seed in range(100)
+    )
+    assert 150 <= times[0] < times[-1] <= 300
+    # Evenly, they would be one each 1.5 s: no tenth of them in the same 5 s.
+    assert max(sum(start <= time < start + 5 for time in times) for start in times) <= 10
 
 
 async def test_values_are_asked_for_at_different_times_by_different_replicas(bench: Bench, stores) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,3 +74,51 @@ async def test_refreshes_hold_on_to_nothing(bench: Bench, stores: dict[str, Stor
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 2_000_000  # a value is 300,000 bytes, a rendered file as much: nothing of 25 passes has stayed
+
+
+# A process of its own: what other tests have left in this one would hide what is looked for.
+REFRESHES = """
+import asyncio, sys
+from pathlib import Path
+from sidecar_bench import Bench, Store
+from injector.app.reconcile.clock import Clock
+from injector.telemetry.vitals import Vitals
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+async def main():
+    store = Store()
+    bench = Bench(Path(sys.argv[1]), {"AAA": store, "BBB": Store()})
+    bench.vitals = Vitals()
+    bench.write("f", "AAA:///x")
+    store.values["/x"] = "first"
+    sidecar = await bench.start(clock=Clock())
+    for number in range(60):
+        store.values["/x"] = f"{number:08}" * 125_000
+        assert (await sidecar.refreshed("refresh")).changed == 1
+        await bench.quiet()
+        if number >= 10:
+            print(resident())
+    await bench.stop()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault(72, "dozens of refreshes with another value of 1 MB each leave the sidecar as large as it was")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_does_not_grow_with_refreshes(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REFRESHES, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=590,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    sizes = [int(line) for line in done.stdout.split()]
+    assert min(sizes[-10:]) - min(sizes[:10]) < 8 * 1024 * 1024  # 40 values of 1 MB went between them
