@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _CONFIGURE: Final = "plugin_configure"
 _RESOLVE: Final = "resolve"
 _CALLABLE: Final = ("() -> (i32)", "() -> ()")
-_LONGEST_ERROR: Final = 2000
+_LONGEST_ERROR: Final = 64 * 1024
 _MOST_VARIABLE_BYTES: Final = 1 << 20
 _SAID: Final = re.compile(rf"({'|'.join(KINDS)})(?: (\d{{1,5}}(?:\.\d{{1,3}})?))?: (.*)", re.DOTALL)
 

@@ -66,5 +66,5 @@ _PHRASES: Final[Mapping[str, str]] = {
 
 def shown(text: str, redactor: Redactor) -> str:
     """A plugin's text fit for a message: without known values, cut, on one line, without control characters."""
-    cleaned = redactor.clean(text[:_LONGEST_TEXT])
+    cleaned = redactor.clean(text)[:_LONGEST_TEXT]  # in this order: the cut could go through a value
     return "".join(char if char.isprintable() else " " for char in cleaned).strip()
