@@ -109,11 +109,24 @@ ROWS: dict[str, dict[int, str]] = {
         74: "a fork while gRPC has threads",
         75: "standard output closed or full, a reader that goes away",
     },
+    "Webhook and cluster": {
+        76: "requests that are no admission review: method, type, size, encoding, shape",
+        77: "pods that have the sidecar already, or cannot have it",
+        78: "annotations with quotes, line breaks, $(NAME), or without end",
+        79: "a namespace that enforces the restricted Pod Security Standard",
+        80: "certificates that expire, are rotated, or do not fit their keys",
+        81: "the webhook is down",
+        82: "the API server is down, slow, or forgets",
+        83: "several replicas of the webhook",
+    },
 }
 
 NOT_COVERED: dict[int, str] = {
+    40: "plugins are copied to a sealed memory file only; where that cannot be made, a plugin is refused, "
+    "and no test makes the kernel refuse it",
     49: "a whole process in another time needs faketime; nothing is decided by the calendar, see the row before",
-    73: "a container's limit ends the process from outside, as in rows 20 and 30",
+    73: "a container's limit ends the process from outside, as in rows 20 and 30; no test runs at such a limit",
+    74: "`make soak` kills and restarts 500 plugins under load in one process, and is no part of the tests",
 }
 """Faults without a test, and why."""
 
