@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING
 
 from injector.connections import sealing
-from injector.errors import ConnectionStoreUnwritable, SealBroken
+from injector.errors import ConnectionStoreUnwritable, KeyFileInvalid, SealBroken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +49,12 @@ class MasterKeyFile:
         """The key of this identity, from the file or from beside it. SealBroken when there are only others."""
         for _ in range(2):  # a rotation may end between two looks
             for path in (self.path, self._next(key_id), self.former(key_id)):
-                if not path.exists():
+                try:
+                    key = sealing.read_key(path)
+                except KeyFileInvalid:
+                    if path.exists():
+                        raise
                     continue
-                key = sealing.read_key(path)
                 if identity(key) == key_id:
                     return key
                 sealing.wipe(key)

@@ -189,6 +189,14 @@ async def test_a_connection_that_crashes_the_plugin_is_told_as_a_crash(registry,
     assert await ask(backend, "x", None) == "/ambient/x"
 
 
+async def test_a_plugin_that_was_started_without_a_connection_takes_one_later(registry, store) -> None:
+    backend = await registry.open("DEMO", None)
+    assert await ask(backend, "x", None) == "/ambient/x"
+    store.add("one", "DEMO", {}, secrets(password="canary-1"))
+    assert await registry.open("DEMO", "one") is backend
+    assert await ask(backend, "x", "one") == "one/canary-1/x"
+
+
 async def test_no_call_goes_out_as_a_connection_that_was_not_opened(registry, store, folder) -> None:
     store.add("one", "DEMO", {}, secrets(password="canary-1"))
     backend = await registry.open("DEMO", None)

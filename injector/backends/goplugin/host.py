@@ -79,7 +79,8 @@ class GoPluginBackend:
         self._prefix = prefix
         self._configuration = configuration
         self._protocol2: Protocol2 | None = None
-        self._connections = ConfiguredConnections(connections or {}, self._configure, process.name)
+        in_use = {} if connections is None else connections  # an empty one may fill later
+        self._connections = ConfiguredConnections(in_use, self._configure, process.name)
         self._directory = directory
         self._log = log
         self._stop_grace = stop_grace
