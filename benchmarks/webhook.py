@@ -44,7 +44,11 @@ def review() -> bytes:
         "volumeMounts": [token],
         "terminationMessagePath": "/dev/termination-log",
     }
-    managed = {"manager": "kube-controller-manager", "operation": "Update", "fieldsV1": {"f:metadata": {"f:x" * 200: {}}}}
+    managed = {
+        "manager": "kube-controller-manager",
+        "operation": "Update",
+        "fieldsV1": {"f:metadata": {"f:x" * 200: {}}},
+    }
     pod = {
         "kind": "Pod",
         "apiVersion": "v1",
@@ -77,7 +81,9 @@ class Client:
         self._port = port
         self._context = ssl.create_default_context(cadata=authority.decode())
         body = review()
-        head = f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         self._request = head.encode() + body
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -177,14 +183,15 @@ def run(directory: Path, chosen: Any) -> None:
             costs.append(spent / len(took) * 1000)
             tails.append(quantile(took, 0.99) * 1000)
             print(
-                f"  {chosen.rate:.0f}/s asked, {len(took) / passed:.0f}/s answered: median {statistics.median(took) * 1000:.1f} ms, "
-                f"p99 {tails[-1]:.1f} ms, p99.9 {quantile(took, 0.999) * 1000:.1f} ms; {costs[-1]:.2f} ms of processor each"
+                f"  {chosen.rate:.0f}/s asked, {len(took) / passed:.0f}/s answered: "
+                f"median {statistics.median(took) * 1000:.1f} ms, p99 {tails[-1]:.1f} ms, "
+                f"p99.9 {quantile(took, 0.999) * 1000:.1f} ms; {costs[-1]:.2f} ms of processor each"
             )
             rates.append(asyncio.run(fastest(client, min(chosen.seconds, 5.0), chosen.connections)))
             print(f"  as fast as it goes: {rates[-1]:.0f}/s")
         print(
-            f"medians: p99 {statistics.median(tails):.1f} ms at {chosen.rate:.0f}/s, {statistics.median(rates):.0f}/s at "
-            f"most, {statistics.median(costs):.2f} ms of processor time a review"
+            f"medians: p99 {statistics.median(tails):.1f} ms at {chosen.rate:.0f}/s, {statistics.median(rates):.0f}/s "
+            f"at most, {statistics.median(costs):.2f} ms of processor time a review"
         )
         status = Path(f"/proc/{server.pid}/status").read_text()
         resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))

@@ -9,7 +9,7 @@ from typing import Any
 import jsonpatch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from webhook_reviews import D, DEFAULTS, WITH_ENV_FILES, a_pod, a_review, ask, patch_of, response_of
+from webhook_reviews import DEFAULTS, WITH_ENV_FILES, D, a_pod, a_review, ask, patch_of, response_of
 
 from injector.webhook.catalogue import OF_ONE_TEMPLATE, PLAIN
 from injector.webhook.review import respond
@@ -27,8 +27,10 @@ KEYS = st.one_of(
     st.sampled_from(["example.com/x", "a", ""]),
 )
 LIKELY = st.sampled_from(
-    ["true", "false", "1m", "off", "shop", "a,b", "0640", "init", "sidecar", "native-sidecar", "/x", "x", "keep"]
-    + ["signal:HUP:process=nginx", "exec:/bin/x 'y z'", "default", "http", "16Mi", "1000", "AWSPARAMSTR:///a|b", "none"]
+    (
+        *("true", "false", "1m", "off", "shop", "a,b", "0640", "init", "sidecar", "native-sidecar", "/x", "x", "keep"),
+        *("signal:HUP:process=nginx", "exec:/bin/x 'y z'", "default", "http", "16Mi", "1000", "AWSPARAMSTR:///a|b"),
+    )
 )
 ANNOTATIONS = st.dictionaries(KEYS, st.one_of(LIKELY, LIKELY, TEXTS), max_size=6)
 # What is nearly always right, so that most pods are injected.

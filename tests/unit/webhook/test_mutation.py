@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from webhook_reviews import (
-    D,
     DEFAULTS,
     ENABLED,
     WITH_ENV_FILES,
+    D,
     a_pod,
     annotated,
     ask,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from webhook_reviews import D, DEFAULTS, a_pod, a_review, annotated, ask, response_of
+from webhook_reviews import DEFAULTS, D, a_pod, a_review, annotated, ask, response_of
 
 from injector.webhook.review import respond
 
