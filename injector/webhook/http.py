@@ -13,6 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from h11 import LocalProtocolError
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -91,7 +92,10 @@ class _Protocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.is_busy and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIME, self.transport.abort)
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except LocalProtocolError:  # nonsense behind a request that is being answered: there is no place for a 400
+            self.transport.abort()
         if self.is_busy:
             self._disarm()
 

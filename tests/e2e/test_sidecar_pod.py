@@ -58,9 +58,7 @@ def test_a_changed_template_and_a_changed_value_reach_the_application(
     namespace.ready(pod)
     store.put(shop__db="two")
     until(lambda: password(reads(pod, "/config/app.json")) == "two", what="the new value")
-    namespace.apply(
-        manifests.config_map("templates", app__json='{"password": "AWSPARAMSTR:///shop/db", "debug": true}')
-    )
+    namespace.apply(manifests.config_map("templates", app__json='{"password": "AWSPARAMSTR:///shop/db", "debug": true}'))
     until(lambda: json.loads(reads(pod, "/config/app.json")).get("debug"), what="the new template")
     assert namespace.get("pod", pod)["status"]["containerStatuses"][0]["restartCount"] == 0
 
@@ -158,9 +156,7 @@ def test_a_sidecar_that_ends_is_started_again_and_the_application_goes_on(
         program = "import os, signal; os.kill(1, signal.SIGTERM)"
     else:
         program = "x = bytearray(400_000_000)"
-    namespace.kubectl(
-        "exec", pod, "-c", "injector", "--", "sh", "-c", f"python3 -c '{program}' || true"
-    ) if False else None
+    namespace.kubectl("exec", pod, "-c", "injector", "--", "sh", "-c", f"python3 -c '{program}' || true") if False else None
     try:
         namespace.sh(pod, "injector", "python3", "-c", program)
     except Exception:  # noqa: BLE001  # it goes down with what it kills

@@ -15,6 +15,7 @@ HEAVY = {
     "kubernetes",
     "wasmtime",
     "starlette",
+    "uvicorn",
     "botocore",
     "boto3",
     "yaml",
@@ -45,6 +46,7 @@ def test_the_command_imports_nothing_heavy() -> None:
         ["render", "--help"],
         ["plugin", "list"],
         ["plugin", "--help"],
+        ["webhook", "--help"],
         ["plugin", "new", "--help"],
     ],
 )
