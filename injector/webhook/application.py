@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BODY_TIME: Final = 5.0
 _MOST_READ: Final = 32 * 1024 * 1024  # of a body that is too large: who still sends does not read why
 _JSON: Final = "application/json"
-_WORTH_A_LINE: Final = frozenset({"injected", "refused", "invalid", "unsupported"})
+_WORTH_A_LINE: Final = frozenset({"refused", "unsupported"})  # an injection costs less than its line would
 
 
 def application(defaults: Defaults, metrics: AdmissionMetrics, log: Log, *, is_ready: Callable[[], bool]) -> Starlette:
@@ -95,7 +95,8 @@ async def _body(request: Request) -> bytes:
 
 
 def _tell(log: Log, reply: Reply, seconds: float) -> None:
-    level = Level.WARNING if reply.result == "invalid" else Level.INFO if reply.result in _WORTH_A_LINE else Level.DEBUG
+    level = Level.INFO if reply.result in _WORTH_A_LINE or reply.warnings else Level.DEBUG
+    level = Level.WARNING if reply.result == "invalid" else level
     if not log.is_enabled(level):
         return
     facts = {"uid": reply.uid, "namespace": reply.namespace, "milliseconds": round(seconds * 1000, 3)}

@@ -95,6 +95,7 @@ def issue(names: Sequence[str], lifetime: float, now: float, previous: Iterable[
 def from_secret_data(data: Mapping[str, str] | None) -> Material | None:
     """What a Secret's `data` holds; None when it is empty, damaged, or not of our making."""
     from cryptography import x509  # late: start-up
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
         certificate, key, bundle = (
@@ -106,7 +107,9 @@ def from_secret_data(data: Mapping[str, str] | None) -> Material | None:
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authorities[0]))
         if not _belongs(leaf, key):
             return None
-    except (KeyError, IndexError, TypeError, ValueError, binascii.Error, x509.ExtensionNotFound, _invalid_signature()):
+    except (KeyError, IndexError, TypeError, ValueError, binascii.Error):
+        return None
+    except (x509.ExtensionNotFound, InvalidSignature, UnsupportedAlgorithm):
         return None
     names = [str(name.value) for name in alternative]
     not_before, not_after = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
@@ -193,9 +196,3 @@ def _belongs(certificate: Certificate, key: bytes) -> bool:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # late: start-up
 
     return load_pem_private_key(key, None).public_key() == certificate.public_key()
-
-
-def _invalid_signature() -> type[Exception]:
-    from cryptography.exceptions import InvalidSignature  # late: start-up
-
-    return InvalidSignature

@@ -9,13 +9,13 @@ from msgspec import Struct
 
 from injector.errors import AdmissionRefused
 from injector.model.template import Source, Token
-from injector.template.grammar import KNOWN_PREFIXES, Grammar
 from injector.template.scanner import scan
 from injector.webhook.catalogue import GENERATED_ENV, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from injector.template.grammar import Grammar
     from injector.webhook.pod import Container, Variable
 
 DIRECTORY: Final = "injector-env"
@@ -44,18 +44,16 @@ class EnvToken(Struct, frozen=True):
         return {"name": self.name, "valueFrom": {"fileKeyRef": selector}}
 
 
-def find(containers: Iterable[Container], token_separator: str, key_separator: str) -> list[EnvToken]:
+def find(containers: Iterable[Container], grammar: Grammar) -> list[EnvToken]:
     """
     The variables of *containers* with tokens in them.
 
-    Raises AdmissionRefused for one that cannot be written as an env file of the kubelet (`NAME='value'`), and
-    SettingsError when the separators make no grammar.
+    Raises AdmissionRefused for one that cannot be written as an env file of the kubelet (`NAME='value'`).
     """
-    grammar = Grammar(KNOWN_PREFIXES, token_separator, key_separator)
     found: list[EnvToken] = []
     for container in containers:
         for index, variable in enumerate(container.env or ()):
-            if variable.value and token_separator in variable.value and _has_token(variable.value, grammar):
+            if variable.value and grammar.token_separator in variable.value and _has_token(variable.value, grammar):
                 template = _template(container, variable)
                 path = f"{DIRECTORY}/{container.name}/{variable.name}"
                 annotation = f"{GENERATED_ENV}{len(found)}"

@@ -13,6 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from h11 import LocalProtocolError
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -33,6 +34,49 @@ _LARGEST_HEAD: Final = 64 * 1024
 _TLS_END: Final = 2.0
 
 
+class _Corked(asyncio.Transport):
+    """
+    A transport that sends what is written in one turn of the loop at once. uvicorn writes head and body by themselves:
+    two TLS records, and two calls of the system, which are the dearest part of an answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(bytes(data))
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._transport.write(b"".join(self._waiting))
+            self._waiting.clear()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._waiting.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+
 class _Protocol(H11Protocol):
     """uvicorn's, with a time for the head, and a place in the queue of those that wait."""
 
@@ -42,13 +86,16 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         _close_longest_waiting(self.connections)
         self.waiting_since = time.monotonic()
-        super().connection_made(transport)
+        super().connection_made(_Corked(transport, self.loop))
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_TIME, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         if not self.is_busy and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIME, self.transport.abort)
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except LocalProtocolError:  # nonsense behind a request that is being answered: there is no place for a 400
+            self.transport.abort()
         if self.is_busy:
             self._disarm()
 

@@ -6,7 +6,6 @@ IRSA and EKS Pod Identity (AWS), workload identity (Azure, Google), the service 
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.webhook.wishes import refuse
@@ -36,7 +35,7 @@ _VARIABLES: Final = _TOKEN_FILES | {
     "AZURE_AUTHORITY_HOST",
     "GOOGLE_CLOUD_PROJECT",
 }
-_SERVICE_ACCOUNT: Final = PurePosixPath("/var/run/secrets/kubernetes.io/serviceaccount")
+_SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
 def variables(containers: Sequence[Container], passed: Iterable[str]) -> list[dict[str, Any]]:
@@ -64,14 +63,14 @@ def mounts(containers: Sequence[Container], token_volume: str | None, taken: Ite
     The volumes that hold tokens of *containers*, mounted where they have them, read-only; nothing goes to or below
     the paths *taken*. Raises AdmissionRefused when no container mounts *token_volume*.
     """
-    files = [_SERVICE_ACCOUNT / "token", *_token_files(containers)]
-    used = {PurePosixPath(path) for path in taken}
+    files = [_SERVICE_ACCOUNT, *_token_files(containers)]
+    used = set(taken)
     found: list[dict[str, Any]] = []
     for mount in _all_mounts(containers):
-        path = PurePosixPath(mount.mount_path)
-        wanted = mount.name == token_volume or any(path in file.parents for file in files)
+        path = mount.mount_path.rstrip("/")
+        wanted = mount.name == token_volume or any(_is_at_or_below(file, path) for file in files)
         # A path that is made of variables would need those, too.
-        if not wanted or mount.sub_path_expr or any(path == other or other in path.parents for other in used):
+        if not wanted or mount.sub_path_expr or any(_is_at_or_below(path, other) for other in used):
             continue
         used.add(path)
         entry = {"name": mount.name, "mountPath": mount.mount_path, "readOnly": True}
@@ -81,9 +80,13 @@ def mounts(containers: Sequence[Container], token_volume: str | None, taken: Ite
     return found
 
 
-def _token_files(containers: Iterable[Container]) -> list[PurePosixPath]:
+def _is_at_or_below(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}/")
+
+
+def _token_files(containers: Iterable[Container]) -> list[str]:
     return [
-        PurePosixPath(variable.value)
+        variable.value
         for container in containers
         for variable in container.env or ()
         if variable.name in _TOKEN_FILES and variable.value and variable.value.startswith("/")

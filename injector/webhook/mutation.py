@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from injector.errors import AdmissionRefused
+from injector.errors import AdmissionRefused, SettingsError
+from injector.template.grammar import KNOWN_PREFIXES, Grammar
 from injector.webhook import catalogue, env_tokens, identity, patch, sidecar
 from injector.webhook.catalogue import GENERATED_SETTINGS, INJECT, PREFIX, STATUS
 from injector.webhook.defaults import Defaults, Resources
@@ -36,7 +37,7 @@ def mutate(pod: Pod, defaults: Defaults) -> Answer:
     """
     What *pod* gets. One that has it already gets nothing.
 
-    Raises AdmissionRefused, or SettingsError for separators that make no token grammar.
+    Raises AdmissionRefused.
     """
     label = pod.labels.get(INJECT, "")
     if label in _OFF or pod.annotations.get(INJECT) in _OFF:
@@ -78,6 +79,7 @@ class _Injection:
         self._mode: str = wishes.get("mode", defaults.mode)
         self._output: str = wishes.get("mount-path", defaults.mount_path)
         self._chosen = _chosen(pod, wishes)
+        self._grammar = self._read_grammar()
         self._env = self._env_tokens()
         self._generated = generate(wishes) if wishes.overrides else None
 
@@ -99,12 +101,17 @@ class _Injection:
         self._warn()
         return Answer("injected", operations, tuple(self._warnings))
 
+    def _read_grammar(self) -> Grammar:
+        flags = self._wishes.flags
+        try:
+            return Grammar(KNOWN_PREFIXES, flags.get("token-separator", "://"), flags.get("key-separator", "|"))
+        except SettingsError as error:  # whose message has the value
+            refuse("token-separator", "it or the key-separator cannot stand in a token", hint=error.hint)
+
     def _env_tokens(self) -> list[EnvToken]:
         if self._wishes.get("env") == "off":
             return []
-        flags = self._wishes.flags
-        separator, keys = flags.get("token-separator", "://"), flags.get("key-separator", "|")
-        tokens = env_tokens.find((container for _, container in self._chosen), separator, keys)
+        tokens = env_tokens.find((container for _, container in self._chosen), self._grammar)
         if not self._defaults.env_files:
             env_tokens.refuse_without_env_files(tokens)
         return tokens

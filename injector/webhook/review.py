@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from injector.errors import InjectorError, ReviewInvalid
+from injector.errors import AdmissionRefused, ReviewInvalid
 from injector.webhook.mutation import Answer, mutate
 from injector.webhook.pod import Pod
 
@@ -79,7 +79,7 @@ def respond(body: bytes, defaults: Defaults) -> Reply:
         answer = _answer(request, defaults)
     except ReviewInvalid as error:
         return reply_to_invalid(error, request.uid)
-    except InjectorError as error:  # AdmissionRefused, and what settings say of separators
+    except AdmissionRefused as error:
         return _refusal(request, error)
     response: dict[str, Any] = {"uid": request.uid, "allowed": True}
     if answer.operations:
@@ -137,7 +137,7 @@ def _pod(request: Request) -> Pod:
         raise ReviewInvalid("the object is not JSON, or nested too deeply") from None
 
 
-def _refusal(request: Request, error: InjectorError) -> Reply:
+def _refusal(request: Request, error: AdmissionRefused) -> Reply:
     reason = error.message + (f" ({error.hint})" if error.hint else "")
     reason = _printable(reason, _LONGEST_MESSAGE)
     status = {"code": _REFUSED, "reason": "BadRequest", "message": reason}

@@ -339,7 +339,7 @@ def test_a_deployments_pods_are_injected(webhook: Webhook) -> None:
 
 
 def test_injected_again_a_pod_stays_the_same(webhook: Webhook) -> None:
-    """As when it is made anew from what `kubectl get` printed, or when another webhook makes the API server ask again."""
+    """As when it is made anew from what `kubectl get` printed, or the API server asks again for another webhook."""
     found = created(webhook.own, pod())
     found["metadata"] = {key: found["metadata"][key] for key in ("generateName", "labels", "annotations")}
     again = created(webhook.own, found)

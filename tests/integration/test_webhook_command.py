@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from webhook_reviews import a_pod, a_review
+from webhook_reviews import D, a_pod, a_review, container, injected, variables
 
 from injector.webhook.certificates import Material, issue
 from injector.webhook.review import LARGEST
@@ -251,7 +251,7 @@ class Load(threading.Thread):
                 if not self.keep:
                     connection.close()
                 self.answered += 1
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # each is told
                 self.failures.append(repr(error))
                 self._kept = None
 
@@ -277,10 +277,8 @@ def test_rotated_files_are_served_and_no_connection_fails(server: Server) -> Non
         load.end()
     assert [load.failures for load in loads] == [[], [], []]
     assert all(load.answered > 12 for load in loads)
-    shown = server.context()
-    with socket.create_connection(("127.0.0.1", server.port)) as plain:
-        with shown.wrap_socket(plain, server_hostname="127.0.0.1") as last:
-            der = last.getpeercert(binary_form=True)
+    with raw(server) as last:
+        der = last.getpeercert(binary_form=True)
     assert der == ssl.PEM_cert_to_DER_cert(materials[-1].certificate.decode())
 
 
@@ -334,12 +332,104 @@ def test_on_sigterm_every_review_that_is_here_is_answered(server: Server) -> Non
     assert server.process.wait(PATIENCE) == 0
 
 
+def test_nonsense_behind_a_request_ends_that_connection_alone(shared: Server) -> None:
+    head = (
+        f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(REVIEW)}\r\n\r\n"
+    )
+    for junk in (b"\x00\x01\r\n\r\n", b"GET\r\n\r\n" * 100, head.encode() * 3):
+        with raw(shared) as connection:
+            connection.sendall(head.encode() + REVIEW + junk)
+            connection.settimeout(PATIENCE)
+            connection.recv(100)
+    assert shared.ask("POST", "/mutate", REVIEW, JSON)[0] == 200
+    assert "Traceback" not in shared.log.read_text()
+
+
 def test_a_connection_that_is_kept_does_not_hold_up_the_end(server: Server) -> None:
     connection = server.connection()
     connection.request("GET", "/healthz")
     connection.getresponse().read()
     assert server.stop() == 0
     connection.close()
+
+
+@pytest.mark.parametrize("mode", ["native-sidecar", "sidecar", "init"])
+def test_what_annotations_become_is_understood_by_the_sidecar(mode: str, tmp_path: Path) -> None:
+    """The containers' arguments, variables and settings, with this machine's directories in place of the mounts."""
+    lasting = {
+        "refresh": "1m30s",
+        "on-error": "fail",
+        "max-stale": "1h",
+        "splay": "off",
+        "debounce-min": "1s",
+        "debounce-max": "5s",
+        "rescan": "1m",
+        "prune": "true",
+        "notify": "exec:/bin/true --now",
+        "notify-app.conf": "signal:HUP:pid=1",
+        "probes": "http",
+        "port": str(free_port()),
+    }
+    wishes = {
+        "templates": "shop",
+        "perms-app.conf": "0640",
+        "on-missing-app.conf": "empty",
+        "mode": mode,
+        "on-missing": "default",
+        "default-value": "it's $(HOME) $$",
+        "timeout": "30s",
+        "envsubst": "false",
+        "token-separator": "://",
+        "key-separator": "^",
+        "log-level": "debug",
+        "log-format": "json",
+        **(lasting if mode != "init" else {}),
+    }
+    pod = injected(a_pod({D + name: text for name, text in wishes.items()}))
+    places = {"/injector/templates": "templates", "/injector/settings": "settings", "/config": "output", "/tmp": "tmp"}
+    for name in places.values():
+        (tmp_path / name).mkdir()
+    (tmp_path / "secret.json").write_text("{}")
+    (tmp_path / "templates" / "app.conf").write_text(f"a=[FILE://{tmp_path}/secret.json^b]\n")
+    (tmp_path / "templates" / "other.conf").write_text(f"a=[FILE://{tmp_path}/secret.json^b]\n")
+    (tmp_path / "settings" / "injector.yaml").write_text(pod["metadata"]["annotations"][f"{D}generated-settings"])
+
+    def here(text: str) -> str:
+        for there, name in places.items():
+            if text.removeprefix("--output-dir=").startswith(there):
+                return text.replace(there, str(tmp_path / name), 1)
+        return text.replace("$$", "$")  # as the kubelet does
+
+    name = "injector" if mode == "native-sidecar" else "injector-init"
+    for ours in [container(pod, name), *([container(pod, "injector")] if mode == "sidecar" else [])]:
+        given = {key: here(text) for key, text in variables(ours).items() if isinstance(text, str)}
+        command = [str(INJECTOR), *map(here, ours["args"])]
+        log = tmp_path / "log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, env={**os.environ, **given}, stderr=stream)
+        try:
+            if ours["args"][0] == "run":
+                until(lambda given=given: health(given), f"the sidecar to have started: {log.read_text()}")
+                process.terminate()
+            assert process.wait(PATIENCE) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait()
+        assert (tmp_path / "output" / "app.conf").read_text() == "a=[]\n"
+        assert (tmp_path / "output" / "other.conf").read_text() == "a=[it's $(HOME) $$]\n"
+        assert (tmp_path / "output" / "app.conf").stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "output" / "other.conf").stat().st_mode & 0o777 == 0o644
+
+
+def health(variables: dict[str, str]) -> bool:
+    command = [str(INJECTOR), "health", "--startup"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, timeout=PATIENCE, check=False)
+    return done.returncode == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(

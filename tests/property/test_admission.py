@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from typing import Any
 
 import jsonpatch
@@ -14,7 +15,11 @@ from webhook_reviews import DEFAULTS, WITH_ENV_FILES, D, a_pod, a_review, ask, p
 from injector.webhook.catalogue import OF_ONE_TEMPLATE, PLAIN
 from injector.webhook.review import respond
 
-MANY = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(
+    max_examples=int(os.environ.get("ADMISSION_EXAMPLES", "600")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 TEXTS = st.text(max_size=40)
 NAMES = st.sampled_from(["app", "web", "job", "a-b", "injector-x"])
@@ -27,8 +32,10 @@ KEYS = st.one_of(
     st.sampled_from(["example.com/x", "a", ""]),
 )
 LIKELY = st.sampled_from(
-    ["true", "false", "1m", "off", "shop", "a,b", "0640", "init", "sidecar", "native-sidecar", "/x", "x", "keep"]
-    + ["signal:HUP:process=nginx", "exec:/bin/x 'y z'", "default", "http", "16Mi", "1000", "AWSPARAMSTR:///a|b", "none"]
+    (
+        *("true", "false", "1m", "off", "shop", "a,b", "0640", "init", "sidecar", "native-sidecar", "/x", "x", "keep"),
+        *("signal:HUP:process=nginx", "exec:/bin/x 'y z'", "default", "http", "16Mi", "1000", "AWSPARAMSTR:///a|b"),
+    )
 )
 ANNOTATIONS = st.dictionaries(KEYS, st.one_of(LIKELY, LIKELY, TEXTS), max_size=6)
 # What is nearly always right, so that most pods are injected.
@@ -138,7 +145,7 @@ def test_most_of_those_pods_were_injected() -> None:
     """Else the property above says nothing."""
     if injections == 0:
         test_the_patch_adds_to_any_pod_and_is_applied_once()
-    assert injections > 200
+    assert injections > 100
 
 
 @MANY

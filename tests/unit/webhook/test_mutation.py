@@ -442,7 +442,10 @@ class TestWarnings:
         ({"templates": "s", "port": "80"}, "port: expected a port number from 1024"),
         ({"templates": "s", "default-value": "x"}, "default-value: it needs config-injector.io/on-missing: default"),
         ({"templates": "s", "on-missing": "default", "default-value": "a\0b"}, "default-value: it holds a NUL"),
-        ({"templates": "s", "token-separator": "a"}, "cannot be the token separator"),
+        (
+            {"templates": "s", "token-separator": "a"},
+            "token-separator: it or the key-separator cannot stand in a token",
+        ),
     ],
 )
 def test_impossible_wishes_are_refused_by_the_name_of_the_annotation(wishes: dict[str, str], reason: str) -> None:
