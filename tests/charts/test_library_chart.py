@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from charts.helm import LIBRARY, ROOT, Refused, Renderer, helm
 
+from charts.helm import LIBRARY, ROOT, Refused, Renderer, helm
 from injector.settings.load import load
 from tools.chart_readme import library_values
 
