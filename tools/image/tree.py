@@ -15,9 +15,12 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.image import layout
-from tools.image.layout import Python
+
+if TYPE_CHECKING:
+    from tools.image.layout import Python
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements" / "runtime.txt"
