@@ -30,7 +30,13 @@ def look_at_pod(api: Api, namespace: str, name: str) -> list[Finding]:
 
     Raises ClusterError when the pod cannot be read.
     """
-    pod = api.call("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}")
+    try:
+        pod = api.call("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}")
+    except ClusterError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        message = f"there is no pod {name} in namespace {namespace}"
+        raise ClusterError(message, status=_NOT_FOUND, hint="correct --pod NAMESPACE/NAME") from None
     return [*of_pod(pod), *_config_maps(api, pod), *_rights_of(api, pod)]
 
 

@@ -162,7 +162,7 @@ def test_certificates_are_rotated_under_load_and_no_pod_is_refused(
         # Begins a minute early, for clocks that are slow: renewed after two thirds of 105 s, which is 10 s from now.
         # The one that is there would be good for weeks.
         install(cluster, image, "webhook.certs.lifetime=45s")
-        webhook.kubectl("delete", "secret", secret()["metadata"]["name"])
+        webhook.kubectl("patch", "secret", secret()["metadata"]["name"], "--type=merge", "-p", '{"data": null}')
         until(admitted_again, what="the new authority to be trusted", seconds=60)
         thread.start()
         end = time.monotonic() + 120
