@@ -15,6 +15,7 @@ from e2e.conftest import Store
 TEMPLATE = '{"password": "AWSPARAMSTR:///shop/db"}'
 CONTROLLER = "config-injector.io/injector"
 WAITING = "import time\nwhile True: time.sleep(0.5)"
+PYTHON = "/usr/local/lib/injector/bin/python"  # the image's, with injector in it
 EVENT_RULES = [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}]
 ROLLOUT_RULES = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "patch"]}]
 
@@ -136,7 +137,7 @@ for _ in range(2):
 
 
 def _pod(image: str, program: str) -> dict[str, Any]:
-    container = manifests.app(image, program)
+    container = manifests.app(image, program) | {"command": [PYTHON, "-u", "-c", program]}
     container.pop("volumeMounts")
     return {
         "apiVersion": "v1",

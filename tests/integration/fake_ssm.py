@@ -7,8 +7,8 @@ ThrottlingException. A name answers by what is in it: `missing` is not there, `d
 AccessDeniedException as IAM and KMS do, `bad name` a ValidationException, everything else has a value, `value of NAME`.
 GetParameters refuses more than ten names, and two of one parameter. `GET /calls` tells what was asked, as JSON: a list
 of [operation, names, outcome]. `PUT /behaviour` with `{"values": {NAME: VALUE}, "refuse": CODE}` sets values, and the
-code that every call is refused with from then on (null: none). `--host` and `--port` are where it listens: loopback, any
-port.
+code that every call is refused with from then on (null: none). `--host` and `--port` are where it listens: loopback,
+any port.
 """
 
 from __future__ import annotations
