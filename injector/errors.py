@@ -522,6 +522,12 @@ class OutputPartlyWritten(OutputError):
     code = "output-partly-written"
 
 
+class OutputUnreadable(OutputError):
+    """What lies at an output's place cannot be read, so it is not known what a render would change."""
+
+    code = "output-unreadable"
+
+
 class OutputOutsideRoot(OutputError):
     """The path leads out of the output directory, by `..` or by a symbolic link."""
 
