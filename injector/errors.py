@@ -133,10 +133,14 @@ class SettingsError(InjectorError):
 
 
 class SettingsNotFound(SettingsError):
+    """The settings file does not exist."""
+
     code = "settings-not-found"
 
 
 class UnknownSetting(SettingsError):
+    """A settings file or a variable has a key that there is not."""
+
     code = "settings-unknown-key"
 
 
@@ -196,6 +200,8 @@ class InputError(InjectorError):
 
 
 class InputNotFound(InputError):
+    """A template that was named does not exist."""
+
     code = "input-not-found"
 
 
@@ -234,18 +240,26 @@ class TemplateError(InjectorError):
 
 
 class EmptyPath(TemplateError):
+    """A token ends right behind its separator."""
+
     code = "token-path-empty"
 
 
 class EmptyKeyPath(TemplateError):
+    """A token has a key separator and no key behind it."""
+
     code = "token-key-path-empty"
 
 
 class MetadataUnclosed(TemplateError):
+    """The brackets of a token's metadata are not closed on their line."""
+
     code = "token-metadata-unclosed"
 
 
 class MetadataInvalid(TemplateError):
+    """A token's metadata is not `[name=value,name=value]`, or a value in it is none of those that there are."""
+
     code = "token-metadata-invalid"
 
 
@@ -312,14 +326,20 @@ class MissingError(ResolutionError):
 
 
 class ValueNotFound(MissingError):
+    """The store has no such value."""
+
     code = "value-not-found"
 
 
 class KeyNotFound(MissingError):
+    """The value has no such key."""
+
     code = "key-not-found"
 
 
 class KeyAmbiguous(MissingError):
+    """A key path fits several places of the value."""
+
     code = "key-ambiguous"
 
 
@@ -350,16 +370,22 @@ class UnavailableError(ResolutionError):
 
 
 class BackendUnavailable(UnavailableError):
+    """The store cannot be reached, or is out of order."""
+
     code = "backend-unavailable"
     retryable = True
 
 
 class Throttled(UnavailableError):
+    """The store takes no more calls for the moment, and went on refusing them."""
+
     code = "backend-throttled"
     retryable = True
 
 
 class CallTimeout(UnavailableError):
+    """The store, or the plugin that asks it, did not answer in the time of one call."""
+
     code = "backend-timeout"
     retryable = True
 
@@ -383,6 +409,8 @@ class DeniedError(ResolutionError):
 
 
 class AccessDenied(DeniedError):
+    """The store knows who asks, and does not let them have the value."""
+
     code = "access-denied"
 
 
@@ -403,6 +431,8 @@ class PluginError(InjectorError):
 
 
 class PluginNotFound(PluginError):
+    """No installed plugin answers for a token's prefix."""
+
     code = "plugin-not-found"
 
 
@@ -444,6 +474,8 @@ class PluginStartFailed(PluginError):
 
 
 class PluginStartTimeout(PluginError):
+    """The plugin's program runs, and did not say in time that it is ready."""
+
     code = "plugin-start-timeout"
 
 
@@ -557,11 +589,15 @@ class EnvironmentInvalid(CommandError):
 
 
 class CommandNotFound(CommandError):
+    """The command of `injector exec` does not exist."""
+
     code = "command-not-found"
     exit_code = ExitCode.COMMAND_NOT_FOUND
 
 
 class CommandNotExecutable(CommandError):
+    """The command of `injector exec` is there, and cannot be run."""
+
     code = "command-not-executable"
     exit_code = ExitCode.NOT_EXECUTABLE
 

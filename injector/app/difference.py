@@ -152,17 +152,22 @@ def _read(path: Path) -> tuple[bytes, int] | None:
         with os.fdopen(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise OutputUnreadable(f"{path} is no regular file, so there is nothing to compare with")
+                raise OutputUnreadable(f"cannot compare with {path}: it is no regular file", hint="name another output")
             return file.read(), stat.S_IMODE(mode)
     except FileNotFoundError:
         return None
     except IsADirectoryError:
-        raise OutputError(f"{path} is a directory", hint="name a file, or give --output-dir") from None
+        raise OutputError(
+            f"cannot compare with {path}: a directory has that name",
+            hint="name a file, or pass the directory with --output-dir",
+        ) from None
     except OSError as error:
         if error.errno == errno.ENOTDIR:
             return None
         reason = (error.strerror or "unknown reason").lower()
-        raise OutputUnreadable(f"{path} cannot be read: {reason}", hint="check its owner, group and mode") from None
+        raise OutputUnreadable(
+            f"cannot compare with {path}: {reason}", hint="check its owner, group and mode"
+        ) from None
 
 
 # ----------------------------------------------------------------------------------------------------- comparing

@@ -220,7 +220,7 @@ def test_errors_are_those_of_a_render_and_two_or_more(run, tmp_path: Path) -> No
     assert (done.returncode, "-o FILE or --output-dir DIR" in done.stderr) == (2, True)
     (tmp_path / "a.yml").write_text("a: 1\n")
     done = run("diff", "a.yml", "-o", "t", "--exit-code")
-    assert (done.returncode, "t is a directory" in done.stderr) == (9, True)
+    assert (done.returncode, "t: a directory has that name" in done.stderr) == (9, True)
 
 
 def test_hashes_differ_from_run_to_run(run, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ class Protocol2:
             return errors.PluginAnswerInvalid(
                 f"{self._plugin} answered {reference} with {len(value.data)} bytes, "
                 f"and {self._max_value_bytes} are the most for a value",
-                hint="raise the setting plugins.max_value_size if the value is meant to be so large",
+                hint="raise the setting plugins.maxValueSize if the value is meant to be so large",
             )
         lease = None
         if value.HasField("lease"):

@@ -30,7 +30,7 @@ RETRY_AFTER_KEY = "injector-retry-after"
 
 _LONGEST_TEXT = 2000
 _LONGEST_RETRY_AFTER = 86_400.0  # seconds: a day
-_SEE_LOG = "the plugin's own words are in the log at level debug"
+_SEE_LOG = "run it again with -vv to see the plugin's own words"
 
 
 class CallStatus(Struct, frozen=True):
@@ -171,7 +171,7 @@ def _told_by_sdk(status: CallStatus, plugin: str) -> InjectorError | None:
     message = _readable(status.trailers.get(ERROR_MESSAGE_KEY, ""))
     if kind is None or not message:
         return None
-    hint = _readable(status.trailers.get(ERROR_HINT_KEY, "")) or None
+    hint = _readable(status.trailers.get(ERROR_HINT_KEY, "")) or _hint(kind)
     return kind(f"{plugin}: {message}", hint=hint, retry_after=_retry_after(status))
 
 
@@ -218,7 +218,7 @@ def _phrase(kind: type[InjectorError], reference: Reference | str) -> str:
         (errors.CredentialsRefused, f"has no valid credentials for {reference}"),
         (errors.Throttled, f"was throttled at {reference}"),
         (errors.InvalidReference, f"can make no sense of {reference}"),
-        (errors.CallTimeout, f"was not answered in time for {reference}"),
+        (errors.CallTimeout, f"did not answer in time for {reference}"),
         (errors.PluginAnswerInvalid, f"has no usable answer for {reference}"),
         (errors.PluginError, f"does not serve what {reference} needs"),
     )
@@ -231,5 +231,13 @@ def _hint(kind: type[InjectorError]) -> str | None:
     if issubclass(kind, errors.CredentialsRefused):
         return "check the credentials that the plugin finds in its environment"
     if issubclass(kind, errors.AccessDenied):
-        return "check what the plugin's identity is allowed to read"
+        return "check what the plugin's identity is allowed to read; `injector explain` shows what the token needs"
+    if issubclass(kind, errors.Throttled):
+        return "ask less often; `injector plan` shows how many calls a render makes"
+    if issubclass(kind, errors.InvalidReference):
+        return "correct the token's path or metadata, as the plugin's documentation says"
+    if issubclass(kind, errors.InvalidConfiguration):
+        return "correct the plugin's part of the setting plugins.configuration"
+    if issubclass(kind, errors.CallTimeout):
+        return "a slow store needs a longer plugins.callTimeout; run it again with -vv to see the plugin's own words"
     return _SEE_LOG
