@@ -160,9 +160,11 @@ def to_error(status: CallStatus, *, plugin: str, reference: Reference | str) -> 
     if told is not None:
         return told
     kind, cause = _kind_of(status)
-    message = f"{plugin} {_phrase(kind, reference)}: {cause}"
+    message = f"{plugin} {_phrase(kind, reference)}"
+    if cause != "DEADLINE_EXCEEDED":  # which says what the phrase does
+        message += f": {cause}"
     if issubclass(kind, ResolutionError):
-        return kind(message, hint=_hint(kind), retry_after=_retry_after(status))
+        return kind(message, hint=hint_of(kind), retry_after=_retry_after(status))
     return kind(message, hint=_SEE_LOG)
 
 
@@ -171,7 +173,7 @@ def _told_by_sdk(status: CallStatus, plugin: str) -> InjectorError | None:
     message = _readable(status.trailers.get(ERROR_MESSAGE_KEY, ""))
     if kind is None or not message:
         return None
-    hint = _readable(status.trailers.get(ERROR_HINT_KEY, "")) or _hint(kind)
+    hint = _readable(status.trailers.get(ERROR_HINT_KEY, "")) or hint_of(kind)
     return kind(f"{plugin}: {message}", hint=hint, retry_after=_retry_after(status))
 
 
@@ -225,7 +227,8 @@ def _phrase(kind: type[InjectorError], reference: Reference | str) -> str:
     return next((text for known, text in phrases if issubclass(kind, known)), f"could not fetch {reference}")
 
 
-def _hint(kind: type[InjectorError]) -> str | None:
+def hint_of(kind: type[InjectorError]) -> str:
+    """What to do about an error of *kind* when the plugin itself does not say."""
     if issubclass(kind, errors.MissingError):
         return "check the path; a token may be given a default or be made optional"
     if issubclass(kind, errors.CredentialsRefused):
