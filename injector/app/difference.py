@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from injector.errors import OutputError, OutputUnreadable
 from injector.model.policy import FileFormat, WriteMode
+from injector.output.generations import DATA
 from injector.output.staging import is_temporary
 from injector.render.difference import Change, changes
 from injector.render.formats.layout import Misfit
@@ -107,7 +108,7 @@ def differences(files: Sequence[RenderedFile], *, output_dir: Path | None, prune
     prints = _Prints()
     found = [_difference(file, prints) for file in files]
     as_set = any(file.made is not None and file.made.settings.write is WriteMode.SET for file in files)
-    if output_dir is not None and (prune or as_set):
+    if output_dir is not None and (prune or (as_set and (output_dir / DATA).is_dir())):
         made = {os.path.normpath(file.target) for file in files if file.target is not None}
         found += [
             FileDifference(str(path), "removed")
@@ -118,12 +119,13 @@ def differences(files: Sequence[RenderedFile], *, output_dir: Path | None, prune
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        # `..data` and its like are the generations of a set, which appear by their links as well.
+    """The files below *root*; of a set those of its current generation, by the names that users see."""
+    start = root / DATA if (root / DATA).is_dir() else root
+    for folder, folders, names in os.walk(start):
         folders[:] = sorted(name for name in folders if not name.startswith(".."))
         for name in sorted(names):
             if not name.startswith("..") and not is_temporary(name):
-                yield Path(folder, name)
+                yield root / Path(folder, name).relative_to(start)
 
 
 def _difference(file: RenderedFile, prints: _Prints) -> FileDifference:
@@ -149,18 +151,15 @@ def _read(path: Path) -> tuple[bytes, int] | None:
     try:
         # Not waiting for a writer, should it be a named pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise OutputUnreadable(f"cannot compare with {path}: it is no regular file", hint="name another output")
-            return file.read(), stat.S_IMODE(mode)
+            _refuse_others(path, mode)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(), stat.S_IMODE(mode)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
-    except IsADirectoryError:
-        raise OutputError(
-            f"cannot compare with {path}: a directory has that name",
-            hint="name a file, or pass the directory with --output-dir",
-        ) from None
     except OSError as error:
         if error.errno == errno.ENOTDIR:
             return None
@@ -168,6 +167,16 @@ def _read(path: Path) -> tuple[bytes, int] | None:
         raise OutputUnreadable(
             f"cannot compare with {path}: {reason}", hint="check its owner, group and mode"
         ) from None
+
+
+def _refuse_others(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise OutputError(
+            f"cannot compare with {path}: a directory has that name",
+            hint="name a file, or pass the directory with --output-dir",
+        )
+    if not stat.S_ISREG(mode):
+        raise OutputUnreadable(f"cannot compare with {path}: it is no regular file", hint="name another output")
 
 
 # ----------------------------------------------------------------------------------------------------- comparing

@@ -200,6 +200,16 @@ def test_new_files_gone_ones_and_other_modes_are_told_and_nothing_is_written(run
     assert before == sorted((path, path.stat().st_mtime_ns) for path in tmp_path.joinpath("o").rglob("*"))
 
 
+def test_of_a_set_whatever_is_not_in_the_new_one_is_told_as_removed(run, tmp_path: Path) -> None:
+    (tmp_path / "t" / "d").mkdir()
+    for name in ("a.conf", "d/b.conf", "d/c.conf"):
+        (tmp_path / "t" / name).write_text("AWSPARAMSTR:///a\n")
+    assert run("render", "t", "--output-dir", "o", "--write", "set").returncode == 0
+    (tmp_path / "t" / "d" / "b.conf").unlink()
+    states = {file["output"]: file["state"] for file in differences(run, "--write", "set")["files"]}
+    assert states == {"o/a.conf": "same", "o/d/c.conf": "same", "o/d/b.conf": "removed"}
+
+
 def test_the_exit_code_tells_of_changes_only_when_it_is_asked_to(run, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("a: AWSPARAMSTR:///a\n")
     assert run("render", "a.yml", "-o", "out.yml").returncode == 0

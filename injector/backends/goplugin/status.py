@@ -160,9 +160,7 @@ def to_error(status: CallStatus, *, plugin: str, reference: Reference | str) -> 
     if told is not None:
         return told
     kind, cause = _kind_of(status)
-    message = f"{plugin} {_phrase(kind, reference)}"
-    if cause != "DEADLINE_EXCEEDED":  # which says what the phrase does
-        message += f": {cause}"
+    message = f"{plugin} {_phrase(kind, reference)}: {cause}"
     if issubclass(kind, ResolutionError):
         return kind(message, hint=hint_of(kind), retry_after=_retry_after(status))
     return kind(message, hint=_SEE_LOG)
