@@ -30,7 +30,7 @@ demo-sidecar: install ## the sidecar at work: values and templates change, the s
 test: install ## every test that needs no cluster
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-check: install lint types imports proto-check proto-lint proto-breaking ## lint, types, import rules, proto/, generated code
+check: install lint types imports proto-check proto-lint proto-breaking error-table ## lint, types, import rules, proto/, generated code
 
 lint: install
 	$(BIN)/ruff check .
@@ -57,6 +57,10 @@ proto-lint: install
 
 proto-breaking: install
 	$(BIN)/python tools/check_proto_breaking.py
+
+.PHONY: error-table
+error-table: install ## docs/errors.md has every error, with its cause and remedy
+	$(BIN)/python -m tools.error_table --check
 
 .PHONY: fault-table
 fault-table: install ## every fault of docs/faults.md has a test, and the page is current

@@ -137,10 +137,14 @@ class SettingsError(InjectorError):
 
 
 class SettingsNotFound(SettingsError):
+    """The settings file does not exist."""
+
     code = "settings-not-found"
 
 
 class UnknownSetting(SettingsError):
+    """A settings file or a variable has a key that there is not."""
+
     code = "settings-unknown-key"
 
 
@@ -224,6 +228,8 @@ class InputError(InjectorError):
 
 
 class InputNotFound(InputError):
+    """A template that was named does not exist."""
+
     code = "input-not-found"
 
 
@@ -262,18 +268,26 @@ class TemplateError(InjectorError):
 
 
 class EmptyPath(TemplateError):
+    """A token ends right behind its separator."""
+
     code = "token-path-empty"
 
 
 class EmptyKeyPath(TemplateError):
+    """A token has a key separator and no key behind it."""
+
     code = "token-key-path-empty"
 
 
 class MetadataUnclosed(TemplateError):
+    """The brackets of a token's metadata are not closed on their line."""
+
     code = "token-metadata-unclosed"
 
 
 class MetadataInvalid(TemplateError):
+    """A token's metadata is not `[name=value,name=value]`, or a value in it is none of those that there are."""
+
     code = "token-metadata-invalid"
 
 
@@ -340,14 +354,20 @@ class MissingError(ResolutionError):
 
 
 class ValueNotFound(MissingError):
+    """The store has no such value."""
+
     code = "value-not-found"
 
 
 class KeyNotFound(MissingError):
+    """The value has no such key."""
+
     code = "key-not-found"
 
 
 class KeyAmbiguous(MissingError):
+    """A key path fits several places of the value."""
+
     code = "key-ambiguous"
 
 
@@ -384,16 +404,22 @@ class UnavailableError(ResolutionError):
 
 
 class BackendUnavailable(UnavailableError):
+    """The store cannot be reached, or is out of order."""
+
     code = "backend-unavailable"
     retryable = True
 
 
 class Throttled(UnavailableError):
+    """The store takes no more calls for the moment, and went on refusing them."""
+
     code = "backend-throttled"
     retryable = True
 
 
 class CallTimeout(UnavailableError):
+    """The store, or the plugin that asks it, did not answer in the time of one call."""
+
     code = "backend-timeout"
     retryable = True
 
@@ -417,6 +443,8 @@ class DeniedError(ResolutionError):
 
 
 class AccessDenied(DeniedError):
+    """The store knows who asks, and does not let them have the value."""
+
     code = "access-denied"
 
 
@@ -437,6 +465,8 @@ class PluginError(InjectorError):
 
 
 class PluginNotFound(PluginError):
+    """No installed plugin answers for a token's prefix."""
+
     code = "plugin-not-found"
 
 
@@ -478,6 +508,8 @@ class PluginStartFailed(PluginError):
 
 
 class PluginStartTimeout(PluginError):
+    """The plugin's program runs, and did not say in time that it is ready."""
+
     code = "plugin-start-timeout"
 
 
@@ -574,6 +606,12 @@ class OutputPartlyWritten(OutputError):
     code = "output-partly-written"
 
 
+class OutputUnreadable(OutputError):
+    """What lies at an output's place cannot be read, so it is not known what a render would change."""
+
+    code = "output-unreadable"
+
+
 class OutputOutsideRoot(OutputError):
     """The path leads out of the output directory, by `..` or by a symbolic link."""
 
@@ -609,11 +647,15 @@ class EnvironmentInvalid(CommandError):
 
 
 class CommandNotFound(CommandError):
+    """The command of `injector exec` does not exist."""
+
     code = "command-not-found"
     exit_code = ExitCode.COMMAND_NOT_FOUND
 
 
 class CommandNotExecutable(CommandError):
+    """The command of `injector exec` is there, and cannot be run."""
+
     code = "command-not-executable"
     exit_code = ExitCode.NOT_EXECUTABLE
 

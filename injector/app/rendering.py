@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from injector.app.checking import FileCheck
     from injector.backends.contract import Backend, Outcome
     from injector.backends.registry import Registry
+    from injector.model.policy import Form
     from injector.model.references import Reference
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
@@ -47,7 +48,8 @@ class RenderRequest(Struct, frozen=True):
 
     *inputs* are files, directories, or `-` for standard input. With *output_dir* the files go below it, with *output*
     the one file goes there, with neither nothing is written: the caller finds the result in the report. *single* says
-    that the caller can take one file only. *stdin* is what standard input holds, when it has been read already.
+    that the caller can take one file only. *stdin* is what standard input holds, when it has been read already. Without
+    *publish* the targets are only named, and the report tells how each file was made.
     """
 
     inputs: tuple[str, ...]
@@ -55,16 +57,31 @@ class RenderRequest(Struct, frozen=True):
     output_dir: Path | None = None
     single: bool = False
     stdin: bytes | None = None
+    publish: bool = True
+
+
+class Made(Struct, frozen=True):
+    """How a file came about: `values` are those of the template's tokens, in order, as they are."""
+
+    template: Template
+    values: tuple[Secret, ...]
+    form: Form
+    settings: FileSettings
 
 
 class RenderedFile(Struct, frozen=True):
-    """One file of a report. `target` is None when it was not written; `changed` says whether bytes were."""
+    """
+    One file of a report. `target` is None when it was not written; `changed` says whether bytes were.
+
+    `made` is set when files are rendered without being published.
+    """
 
     template: str
     target: Path | None
     tokens: int
     data: Secret
     changed: bool = False
+    made: Made | None = None
 
 
 class RenderReport(Struct, frozen=True):
@@ -176,7 +193,9 @@ async def _finish(
         problems.extend(rendered.problems)
         forgiven.extend(rendered.forgiven)
         target = request.output_dir / file.output if request.output_dir is not None else request.output
-        result = RenderedFile(file.name, target, sum(1 for _ in template.tokens()), rendered.data)
+        tokens = sum(1 for _ in template.tokens())
+        made = None if request.publish else Made(template, rendered.values[:tokens], form, own)
+        result = RenderedFile(file.name, target, tokens, rendered.data, made=made)
         results.append((result, own))
         if own.check.command:
             checks.append(check_of(file.name, _called(request, file), rendered, own))
@@ -189,7 +208,7 @@ async def _finish(
         if problems:
             raise RunFailed(problems)
     written = None
-    if results and results[0][0].target is not None:
+    if request.publish and results and results[0][0].target is not None:
         with tracer.span("publish", files=len(results)):
             written = _publish(request, files, results)
     return RenderReport(

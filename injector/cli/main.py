@@ -31,6 +31,7 @@ COMMANDS = {
     "check": ("injector.cli.check", "Check templates, settings and plugins without asking any store."),
     "explain": ("injector.cli.explain", "Tell for each token what it stands for."),
     "plan": ("injector.cli.plan", "Tell how many calls a render makes, what they cost, and when stores refuse them."),
+    "diff": ("injector.cli.diff", "Tell what a render would change, without showing any value."),
     "iam-policy": ("injector.cli.iam_policy", "Print the least access policy for a set of templates."),
     "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
     "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),

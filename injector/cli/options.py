@@ -100,7 +100,7 @@ def choose(
     Raises UsageError when they contradict each other, and, unless *optional*, when there are no inputs.
     """
     if output is not None and output_dir is not None:
-        raise UsageError("--output and --output-dir exclude each other")
+        raise UsageError("--output and --output-dir exclude each other", hint="leave one of them away")
     named = tuple(inputs) or tuple(map(str, settings.inputs))
     if not named and not optional:
         raise UsageError("there is no template to render", hint="name files, directories, or - for standard input")
@@ -293,7 +293,7 @@ def recorded_values(
 ) -> Recorded | None:
     """What `--values` or `--replay` hold; None for neither. Raises UsageError for what does not go together."""
     if sum(path is not None for path in (values, record, replay)) > 1:
-        raise UsageError("--values, --record and --replay exclude each other")
+        raise UsageError("--values, --record and --replay exclude each other", hint="leave all but one of them away")
     if recording_key is None and (record is not None or replay is not None):
         raise UsageError("--record and --replay need a key", hint="name its file with --recording-key")
     if values is not None:

@@ -53,7 +53,7 @@ def find_program(name: str, path: str | None) -> str:
     if "/" not in name:
         found = shutil.which(name, path=os.defpath if path is None else path) if name else None
         if found is None:
-            raise CommandNotFound(f"the command {name!r} is not on PATH", hint="check its name, or give its path")
+            raise CommandNotFound(f"the command {name} is not on PATH", hint="check its name, or give its path")
         return found
     if not os.path.lexists(name):
         raise CommandNotFound(f"the command {name} does not exist", hint="check its path")

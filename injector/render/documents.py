@@ -33,7 +33,7 @@ def parse(data: Secret, document_format: DocumentFormat) -> Node:
     try:
         text = data.reveal().decode("utf-8")
     except UnicodeDecodeError:
-        raise NotStructured("the value is not text, so it has no keys") from None
+        raise _not_structured("the value is not text, so it has no keys") from None
     match document_format:
         case DocumentFormat.JSON:
             return _parse_json(text)
@@ -41,6 +41,10 @@ def parse(data: Secret, document_format: DocumentFormat) -> Node:
             return _parse_yaml(text)
         case DocumentFormat.DOTENV:
             return _parse_dotenv(text)
+
+
+def _not_structured(message: str) -> NotStructured:
+    return NotStructured(message, hint="leave the key path out for the whole value")
 
 
 def to_json(node: Node) -> bytes:
@@ -68,7 +72,7 @@ def _parse_json(text: str) -> Node:
     try:
         node: Node = json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise NotStructured("the value is not JSON, so it has no keys") from None
+        raise _not_structured("the value is not JSON, so it has no keys") from None
     return node
 
 
@@ -89,10 +93,10 @@ def _parse_yaml(text: str) -> Node:
     Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _number(loader.construct_scalar(node)))
     try:
         if first_too_deep(yaml.parse(text, Loader=Loader), _DEEPEST) is not None:
-            raise NotStructured("the value is nested too deeply, so it has no keys")
+            raise _not_structured("the value is nested too deeply, so it has no keys")
         node = yaml.load(text, Loader=Loader)  # noqa: S506  # a SafeLoader with fewer types
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
-        raise NotStructured("the value is not YAML, so it has no keys") from None
+        raise _not_structured("the value is not YAML, so it has no keys") from None
     return _with_text_keys(node)
 
 
@@ -123,7 +127,9 @@ def _parse_dotenv(text: str) -> Node:
     members: dict[str, Any] = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
-            raise NotStructured(f"the value is not a dotenv file (its line {binding.original.line}), so it has no keys")
+            raise _not_structured(
+                f"the value is not a dotenv file (its line {binding.original.line}), so it has no keys"
+            )
         if binding.key is not None:
             members[binding.key] = binding.value or ""
     return members

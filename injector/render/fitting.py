@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _BOM = b"\xef\xbb\xbf"
 _RUN = re.compile(rb"Z(x*)")
-_INSTEAD = "or let the file be plain text: format: plain"
+_INSTEAD = "for a file that is plain text say format: plain"
 
 
 class Fitted(Struct, frozen=True):
@@ -230,7 +230,7 @@ class _Fitting:
 
     def _not_in_format(self, misfit: Misfit) -> InjectorError:
         start, end, token = self._origin(misfit.position)
-        hint = f"{misfit.hint}, {_INSTEAD}" if misfit.hint else f"correct it, {_INSTEAD}"
+        hint = f"{misfit.hint}; {_INSTEAD}" if misfit.hint else f"correct it, or {_INSTEAD}"
         place = self._template.source.place(start, end)
         return NotInFormat(misfit.reason, hint=hint).at(place, token=token)
 

@@ -91,6 +91,8 @@ def read_token(control: Path) -> str:
     except PermissionError:
         raise AccessDenied(f"{path} may not be read", hint="run it as the user of the sidecar") from None
     except OSError:
-        raise NoAnswer(f"there is no {path}", hint="is the sidecar running, with --control?") from None
+        raise NoAnswer(
+            f"nobody answers on {control}: there is no {path}", hint="is the sidecar running, with --control?"
+        ) from None
     except UnicodeError:
         raise SettingsError(f"{path} holds no token") from None

@@ -209,7 +209,7 @@ class GoPluginBackend:
             words = self._process.noise + self._process.last_words()
             raise PluginStartTimeout(
                 f"{self.name} {waiting_for} within {start_timeout:g} s{words}",
-                hint="a slow plugin needs a longer start timeout; otherwise run it with log level debug",
+                hint="raise plugins.startTimeout if it is slow; otherwise run it again with -vv to see what it writes",
             ) from None
         self._output = asyncio.create_task(self._read_output(self._channel))
         # Connected for good: the socket's file has served, and nothing is left behind whatever kills us now.
@@ -371,12 +371,12 @@ class GoPluginBackend:
 
     async def _crashed(self, reference: Reference | str) -> PluginCrashed:
         how = await self._process.ended(f"while {reference} was asked for")
-        return PluginCrashed(f"{self.name} {how}", hint="its log at level debug may tell more")
+        return PluginCrashed(f"{self.name} {how}", hint="run it again with -vv to see all that it writes")
 
     def _too_large(self, reference: Reference, size: int) -> PluginAnswerInvalid:
         return PluginAnswerInvalid(
             f"{self.name} answered {reference} with {size} bytes, and {self._max_value_bytes} are the most for a value",
-            hint="raise the setting plugins.max_value_size if the value is meant to be so large",
+            hint="raise the setting plugins.maxValueSize if the value is meant to be so large",
         )
 
     async def _read_output(self, channel: transport.PluginChannel) -> None:

@@ -158,7 +158,7 @@ class PluginProcess:
             how = f"ended before its handshake: {status}"
         return PluginStartFailed(
             f"{self.name} {how}{self.noise}{self.last_words()}",
-            hint="run it with log level debug to see all that it writes",
+            hint="run it again with -vv to see all that it writes",
         )
 
     async def _read_output(self) -> None:

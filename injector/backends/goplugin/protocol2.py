@@ -16,7 +16,7 @@ from msgspec import Struct
 from injector import errors
 from injector.backends.contract import Limits, RateLimit
 from injector.backends.goplugin import transport
-from injector.backends.goplugin.status import shown
+from injector.backends.goplugin.status import hint_of, shown
 from injector.model.references import Lease, Value
 from injector.model.secret import Secret
 
@@ -139,7 +139,8 @@ class Protocol2:
         if answer.HasField("error"):
             error = self._error(answer.error, "its configuration")
             if isinstance(error, errors.InvalidReference):
-                raise errors.InvalidConfiguration(error.message, hint=error.hint)
+                hint = shown(answer.error.hint) or hint_of(errors.InvalidConfiguration)
+                raise errors.InvalidConfiguration(error.message, hint=hint)
             raise error
 
     async def resolve(self, references: Sequence[Reference], *, within: float) -> AsyncGenerator[Answer, None]:
@@ -233,7 +234,7 @@ class Protocol2:
             return errors.PluginAnswerInvalid(
                 f"{self._plugin} answered {reference} with {len(value.data)} bytes, "
                 f"and {self._max_value_bytes} are the most for a value",
-                hint="raise the setting plugins.max_value_size if the value is meant to be so large",
+                hint="raise the setting plugins.maxValueSize if the value is meant to be so large",
             )
         lease = None
         if value.HasField("lease"):
@@ -255,7 +256,7 @@ class Protocol2:
         message = shown(error.message) or f"has no value for {what}, and does not say why"
         return kind(
             self._clean(f"{self._plugin}: {message}"),
-            hint=self._clean(shown(error.hint)) or None,
+            hint=self._clean(shown(error.hint)) or hint_of(kind),
             retry_after=_seconds(error.retry_after) if error.HasField("retry_after") else None,
         )
 

@@ -30,7 +30,7 @@ RETRY_AFTER_KEY = "injector-retry-after"
 
 _LONGEST_TEXT = 2000
 _LONGEST_RETRY_AFTER = 86_400.0  # seconds: a day
-_SEE_LOG = "the plugin's own words are in the log at level debug"
+_SEE_LOG = "run it again with -vv to see the plugin's own words"
 
 
 class CallStatus(Struct, frozen=True):
@@ -162,7 +162,7 @@ def to_error(status: CallStatus, *, plugin: str, reference: Reference | str) -> 
     kind, cause = _kind_of(status)
     message = f"{plugin} {_phrase(kind, reference)}: {cause}"
     if issubclass(kind, ResolutionError):
-        return kind(message, hint=_hint(kind), retry_after=_retry_after(status))
+        return kind(message, hint=hint_of(kind), retry_after=_retry_after(status))
     return kind(message, hint=_SEE_LOG)
 
 
@@ -171,7 +171,7 @@ def _told_by_sdk(status: CallStatus, plugin: str) -> InjectorError | None:
     message = _readable(status.trailers.get(ERROR_MESSAGE_KEY, ""))
     if kind is None or not message:
         return None
-    hint = _readable(status.trailers.get(ERROR_HINT_KEY, "")) or None
+    hint = _readable(status.trailers.get(ERROR_HINT_KEY, "")) or hint_of(kind)
     return kind(f"{plugin}: {message}", hint=hint, retry_after=_retry_after(status))
 
 
@@ -218,18 +218,27 @@ def _phrase(kind: type[InjectorError], reference: Reference | str) -> str:
         (errors.CredentialsRefused, f"has no valid credentials for {reference}"),
         (errors.Throttled, f"was throttled at {reference}"),
         (errors.InvalidReference, f"can make no sense of {reference}"),
-        (errors.CallTimeout, f"was not answered in time for {reference}"),
+        (errors.CallTimeout, f"did not answer in time for {reference}"),
         (errors.PluginAnswerInvalid, f"has no usable answer for {reference}"),
         (errors.PluginError, f"does not serve what {reference} needs"),
     )
     return next((text for known, text in phrases if issubclass(kind, known)), f"could not fetch {reference}")
 
 
-def _hint(kind: type[InjectorError]) -> str | None:
+def hint_of(kind: type[InjectorError]) -> str:
+    """What to do about an error of *kind* when the plugin itself does not say."""
     if issubclass(kind, errors.MissingError):
         return "check the path; a token may be given a default or be made optional"
     if issubclass(kind, errors.CredentialsRefused):
         return "check the credentials that the plugin finds in its environment"
     if issubclass(kind, errors.AccessDenied):
-        return "check what the plugin's identity is allowed to read"
+        return "check what the plugin's identity is allowed to read; `injector explain` shows what the token needs"
+    if issubclass(kind, errors.Throttled):
+        return "ask less often; `injector plan` shows how many calls a render makes"
+    if issubclass(kind, errors.InvalidReference):
+        return "correct the token's path or metadata, as the plugin's documentation says"
+    if issubclass(kind, errors.InvalidConfiguration):
+        return "correct the plugin's part of the setting plugins.configuration"
+    if issubclass(kind, errors.CallTimeout):
+        return "a slow store needs a longer plugins.callTimeout; run it again with -vv to see the plugin's own words"
     return _SEE_LOG

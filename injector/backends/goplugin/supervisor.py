@@ -325,7 +325,7 @@ class SupervisedPlugin:
         last = f"; the last time: {self._last_error.message}" if self._last_error else ""
         return PluginKeepsCrashing(
             f"{self._name} crashed {_times(self._crashes)}{failed}; it is not restarted any more{last}",
-            hint="its log at level debug may tell more",
+            hint="run it again with -vv to see all that it writes",
         )
 
     def _not_yet(self, seconds: float) -> PluginKeepsCrashing:
@@ -356,7 +356,9 @@ class SupervisedPlugin:
         self._hung = instance
         policy = self._policy
         reason = f"did not pass {policy.most_misses} health checks of {policy.health_timeout:g} s, and was killed"
-        self._lose(instance, PluginCrashed(f"{self._name} {reason}", hint="its log at level debug may tell more"))
+        self._lose(
+            instance, PluginCrashed(f"{self._name} {reason}", hint="run it again with -vv to see all that it writes")
+        )
 
     async def _revive(self) -> None:
         try:
