@@ -139,7 +139,7 @@ class Protocol2:
         if answer.HasField("error"):
             error = self._error(answer.error, "its configuration")
             if isinstance(error, errors.InvalidReference):
-                hint = shown(answer.error.hint) or hint_of(errors.InvalidConfiguration)
+                hint = error.hint if shown(answer.error.hint) else hint_of(errors.InvalidConfiguration)
                 raise errors.InvalidConfiguration(error.message, hint=hint)
             raise error
 
