@@ -27,7 +27,7 @@ async def in_background(work: Callable[[], _T]) -> _T:
             return
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
             future.set_exception(error)
 
     threading.Thread(target=run, name="wasm-compile", daemon=True).start()

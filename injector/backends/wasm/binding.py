@@ -29,7 +29,7 @@ def define(linker: Linker, function: HostFunction, running: Callable[[], Instanc
         if instance.pending is None:
             try:
                 return function.function(instance, *arguments)
-            except BaseException as error:  # noqa: BLE001 - raised by `Instance` when the guest has ended
+            except BaseException as error:  # noqa: BLE001  # raised by `Instance` when the guest has ended
                 _keep(instance, error)
         return function.failed if function.result else None
 
@@ -63,7 +63,7 @@ def _epoch_callback(running: Callable[[], Instance]) -> Any:
     from wasmtime import WasmtimeError
     from wasmtime import _bindings as bindings
 
-    kind = bindings._wasmtime_store_epoch_deadline_callback.argtypes[1]  # noqa: SLF001 - the only place of its type
+    kind = bindings._wasmtime_store_epoch_deadline_callback.argtypes[1]  # noqa: SLF001  # the only place of its type
 
     def ask(_context: Any, _data: Any, delta: Any, update: Any) -> int:
         if running().may_go_on():

@@ -57,7 +57,7 @@ class WasmBackend:
         """Call batches that run or wait for a thread, abandoned ones as well."""
         return len(self._calls)
 
-    async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:  # noqa: ASYNC109 - the contract's
+    async def fetch(self, references: Sequence[Reference], *, timeout: float) -> AsyncIterator[Answer]:  # noqa: ASYNC109  # the contract's
         """See `contract.Backend.fetch`."""
         asked = list(references)
         if self._closed:
@@ -74,7 +74,7 @@ class WasmBackend:
         finally:
             self._leave(call)
 
-    async def call(self, export: str, data: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109 - the contract's
+    async def call(self, export: str, data: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  # the contract's
         """
         What any exported function gives for the input *data*, by a fresh configured instance.
 

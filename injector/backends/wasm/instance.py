@@ -223,7 +223,7 @@ class Instance:
             self.check()
             with self._program.runtime.ticking():
                 answer = action()
-        except BaseException as error:  # noqa: BLE001 - what a host function met may be anything, and is raised again
+        except BaseException as error:  # noqa: BLE001  # what a host function met may be anything, and is raised again
             self._spoilt = True
             raise self._cause(error) from None
         finally:

@@ -44,6 +44,8 @@ def test_the_command_imports_nothing_heavy() -> None:
         ["plugin", "list"],
         ["plugin", "--help"],
         ["plugin", "new", "--help"],
+        ["plugin", "precompile", "--help"],
+        ["plugin", "call", "--help"],
     ],
 )
 def test_commands_that_need_no_backend_import_none(arguments: list[str]) -> None:
