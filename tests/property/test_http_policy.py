@@ -12,9 +12,9 @@ from injector.errors import PluginHttpRefused
 
 POLICY = HttpPolicy(hosts=tuple(map(parse_rule, ("api.example.com", "*.example.net:8443", "http://127.0.0.1:8080"))))
 PIECES = st.sampled_from([
-    *("https://", "http://", "api.example.com", "a.example.net", "example.net", "127.0.0.1", "evil.test", "::1", "0x7f"),
+    *("https://", "http://", "api.example.com", "a.example.net", "example.net", "127.0.0.1", "evil.test", "::1"),
     *(":8443", ":8080", ":443", ":", "@", "user", "/", "//", "\\", "?", "#", "%2e", "%40", "..", "[", "]", "\u3002"),
-    *("\t", "\n", " "),
+    *("\t", "\n", " ", "0x7f"),
 ])  # fmt: skip
 
 

@@ -115,6 +115,14 @@ def test_a_signature_of_the_host_is_not_repeated_for_another(serve) -> None:
     assert b"hvs.secret" not in other.heads[0]
 
 
+def test_another_host_does_not_choose_what_is_signed(serve) -> None:
+    server = serve(lambda connection, head: connection.sendall(OK if b"/chosen" in head else redirect(other.origin)))
+    other = serve(lambda connection, head: connection.sendall(redirect(f"{server.origin}/chosen")))
+    grants = Signers((Grant((parse_rule(server.origin),), VaultToken("hvs.secret")),))
+    assert get(client(server.origin, other.origin, signers=grants, redirects=3), server.origin).status == 200
+    assert [b"hvs.secret" in head for head in server.heads] == [True, False]
+
+
 def test_a_body_does_not_travel_to_another_host(serve) -> None:
     other = serve(OK)
     server = serve(redirect(f"{other.origin}/", 307))
