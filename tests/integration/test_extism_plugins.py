@@ -353,6 +353,7 @@ async def test_the_hosts_part_of_a_connection_is_never_given_to_the_guest(start,
     [
         ({"http": {"host": ["x.test"]}}, "host"),
         ({"http": {"hosts": ["*"]}}, r"the host `\*` cannot be granted"),
+        ({"http": {"hosts": ["https://u:pw@x.test"]}}, r"the host `x\.test` cannot be granted"),
         ({"http": {"networks": ["10.0.0.1/8"]}}, "is no network"),
         ({"sign": [{"kind": "magic", "hosts": []}]}, "magic"),
         ({"sign": [{"kind": "bearer", "hosts": ["x.test"]}]}, "no setting token to sign with"),
