@@ -104,10 +104,12 @@ async def test_an_answer_that_is_none_costs_its_own_token(start, path: str) -> N
     assert good == b"x"
 
 
-@pytest.mark.parametrize("path", ["none", "twice", "nonsense"])
-async def test_a_plugin_that_does_not_keep_to_the_protocol_is_told(start, path: str) -> None:
-    with pytest.raises(errors.PluginAnswerInvalid):
-        await answers(await start(), path)
+@pytest.mark.parametrize(
+    ("path", "said"), [("none", "gave no answer for"), ("twice", "twice or unasked"), ("nonsense", "not the JSON")]
+)
+async def test_a_plugin_that_does_not_keep_to_the_protocol_is_told(start, path: str, said: str) -> None:
+    with pytest.raises(errors.PluginAnswerInvalid, match=said):
+        await answers(await start(), "echo:x", path)
 
 
 async def test_a_value_larger_than_the_setting_is_refused(start) -> None:
@@ -351,6 +353,7 @@ async def test_the_hosts_part_of_a_connection_is_never_given_to_the_guest(start,
     [
         ({"http": {"host": ["x.test"]}}, "host"),
         ({"http": {"hosts": ["*"]}}, r"the host `\*` cannot be granted"),
+        ({"http": {"hosts": ["https://u:pw@x.test"]}}, r"the host `x\.test` cannot be granted"),
         ({"http": {"networks": ["10.0.0.1/8"]}}, "is no network"),
         ({"sign": [{"kind": "magic", "hosts": []}]}, "magic"),
         ({"sign": [{"kind": "bearer", "hosts": ["x.test"]}]}, "no setting token to sign with"),

@@ -125,11 +125,12 @@ class HttpClient:
         """
         request = _cleaned(request, self.policy)
         origin: Target | None = None
+        is_home = True  # for good: another host must not choose what is signed
         for hop in range(self.policy.redirects + 1):
             target = self._checked(request.url)
             if origin is None:
                 origin = target
-            is_home = (target.scheme, target.host, target.port) == (origin.scheme, origin.host, origin.port)
+            is_home = is_home and (target.scheme, target.origin) == (origin.scheme, origin.origin)
             response = self._send_once(request, target, left, is_signed=is_home)
             following = _following(request, response, target) if hop < self.policy.redirects else None
             if following is None:

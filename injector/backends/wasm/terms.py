@@ -165,7 +165,8 @@ def _rules(texts: Iterable[str], connection: str) -> tuple[HostRule, ...]:
         try:
             rules.append(parse_rule(text))
         except ValueError as error:
-            raise InvalidConfiguration(f"{connection}: the host `{text}` cannot be granted: {error}") from None
+            shown = text.rpartition("@")[2]  # what is before it may be a password
+            raise InvalidConfiguration(f"{connection}: the host `{shown}` cannot be granted: {error}") from None
     return tuple(rules)
 
 
