@@ -55,7 +55,9 @@ class Document:
         if len(matches) > 1:
             raise KeyAmbiguous(
                 f"the key `{_shown(keys)}` matches {len(matches)} places of the value",
-                hint="name the members one by one, from the root on, such as `$.first[0].second`",
+                hint="name the members one by one, from the root on, such as `$.first[0].second`"
+                if keys.startswith("$")
+                else f"write the path from the root, such as `$.{_shown(keys)}`, or more of it",
             )
         match = matches[0]
         return match.encode("utf-8", "surrogatepass") if isinstance(match, str) else to_json(match)
