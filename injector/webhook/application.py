@@ -99,9 +99,14 @@ def _tell(log: Log, reply: Reply, seconds: float) -> None:
     level = Level.WARNING if reply.result == "invalid" else level
     if not log.is_enabled(level):
         return
-    facts = {"uid": reply.uid, "namespace": reply.namespace, "milliseconds": round(seconds * 1000, 3)}
+    facts: dict[str, object] = {
+        "result": reply.result,
+        "uid": reply.uid,
+        "namespace": reply.namespace,
+        "milliseconds": round(seconds * 1000, 3),
+    }
     if reply.reason:
         facts["reason"] = reply.reason
     if reply.warnings:
         facts["warnings"] = len(reply.warnings)
-    log.write(level, f"review {reply.result}", **facts)
+    log.write(level, "review", **facts)

@@ -119,8 +119,13 @@ def test_a_pod_is_reviewed_counted_and_logged(server: Server) -> None:
     status, body = server.ask("POST", "/mutate", REVIEW, {"Content-Type": "application/json; charset=utf-8"})
     assert status == 200
     assert json.loads(body)["response"]["patchType"] == "JSONPatch"
-    (line,) = server.logged("review injected")
-    assert (line["namespace"], line["uid"]) == ("shop", "6ba7b810-9dad")
+    assert server.logged("review") == []
+    wrong = json.dumps(a_review(a_pod({f"{D}templates": "hunter2 canary"}))).encode()
+    server.ask("POST", "/mutate", wrong, JSON)
+    (line,) = server.logged("review")
+    assert (line["result"], line["namespace"], line["uid"]) == ("refused", "shop", "6ba7b810-9dad")
+    assert "templates: expected names of ConfigMaps" in line["reason"]
+    assert "canary" not in server.log.read_text()
     _, metrics = server.ask("GET", "/metrics")
     assert b'injector_webhook_requests_total{result="injected"} 1.0' in metrics
     assert b'injector_webhook_injections_total{namespace="shop"} 1.0' in metrics
