@@ -52,13 +52,19 @@ class Renderer:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._rendered: dict[tuple[Path, str, tuple[str, ...]], str] = {}
 
     def text(self, chart: Path, values: dict[str, Any] | None = None, *flags: str) -> str:
-        file = self.home / f"{uuid.uuid4().hex}.yaml"
-        file.write_text(json.dumps(values or {}))
         if "--kube-version" not in flags:  # else it is whatever this helm was made for
             flags = (*flags, "--kube-version", "1.34.0")
-        return helm("template", "r", chart, "--namespace", "ns", "-f", file, *flags, home=self.home)
+        content = json.dumps(values or {})
+        key = (chart, content, flags)
+        if key not in self._rendered:
+            file = self.home / f"{uuid.uuid4().hex}.yaml"
+            file.write_text(content)
+            command: list[str | Path] = ["template", "r", chart, "--namespace", "ns", "-f", file, *flags]
+            self._rendered[key] = helm(*command, home=self.home)
+        return self._rendered[key]
 
     def objects(self, chart: Path, values: dict[str, Any] | None = None, *flags: str) -> list[dict[str, Any]]:
         found = [each for each in yaml.safe_load_all(self.text(chart, values, *flags)) if each]
