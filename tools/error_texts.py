@@ -212,6 +212,7 @@ OTHERS = (
     "admission-",
     "review-",
     "certificate-",
+    "cluster-",
 )
 
 

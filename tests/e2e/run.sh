@@ -6,6 +6,7 @@
 #                    E2E_LOAD="kind load image-archive"
 # E2E_NODE_SCRIPTS   the scripts that build and start a node (default ../shared/k8s beside the checkout); needs root
 # E2E_WORK           where the node's programs are kept between runs (default: a directory that is removed)
+# E2E_IMAGE          an image of ours that the cluster has already; E2E_IMAGE_ARCHIVE an archive of it
 # E2E_OPTIONAL=1     no cluster is no failure: for CI on machines that have none
 #
 # Exit codes: pytest's, and 2 when there is no cluster.
@@ -46,9 +47,14 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 "$scripts/build.sh" "$work"
+base=${E2E_BASE_ARCHIVE:-$work/images/python.tar}
+archive=${E2E_IMAGE_ARCHIVE:-$work/injector.tar}
+if [ -z "${E2E_IMAGE_ARCHIVE:-}" ]; then # here, since the node's network has no way out to a package index
+    .venv/bin/python -m tools.build_image -o "$archive" --tag localhost/injector:e2e --base "$base" --no-compress
+fi
 "$scripts/up.sh" "$work" || none "the node did not start (this machine may not allow namespaces); see above"
 echo "make e2e: the node is ready after $((SECONDS - started)) s"
 # The tests run in the node's own network; what they start there ends with the node.
 E2E_KUBECONFIG="$work/run/admin.kubeconfig" E2E_LOAD=${E2E_LOAD:-ctr images import} E2E_NODE_DIRECTORY=$work \
-    E2E_BASE_ARCHIVE=${E2E_BASE_ARCHIVE:-$work/images/python.tar} "$scripts/enter.sh" "$work" "${pytest[@]}"
+    E2E_BASE_ARCHIVE=$base E2E_IMAGE_ARCHIVE=$archive "$scripts/enter.sh" "$work" "${pytest[@]}"
 echo "make e2e: done after $((SECONDS - started)) s"
