@@ -168,7 +168,7 @@ def _faults() -> dict[str, tuple[Fault, ...]]:
               upstream="`Unavailable … EOF`; the client never works again"),
         Fault("crashes in every call", 7, "exit code 3.*last words.*crash 2 of this plugin", token="exit:3",
               upstream="`Unavailable … EOF`; the client never works again"),
-        Fault("does not answer a call", 5, "not answered in time", token="sleep:60000", environment=call,
+        Fault("does not answer a call", 5, "did not answer in time", token="sleep:60000", environment=call,
               upstream="hangs for ever"),
         Fault("answers with 10 MB", 0, token="big:10000000", value="x" * 10_000_000, upstream="answered, too"),
         Fault("answers with 20 MB", 7, "20000000 bytes", token="big:20000000", upstream="takes up to 2 GiB"),

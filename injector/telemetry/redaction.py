@@ -30,6 +30,7 @@ _PIECE: Final = 4096  # longer forms are looked for piece by piece, so that no c
 _CUT: Final = 32  # so much of a form's beginning is taken for the form, cut by whoever wrote the line; at its end less
 _MOST_PARTS: Final = 1_000
 _EVERY_FORM_UP_TO: Final = 64 * 1024  # bytes of a value; of a longer one the likely forms only
+_DEEPEST_JSON: Final = 3  # an answer that is JSON, logged as a field, in a line of JSON that is logged as a text
 _BASE64_EDGE: Final = re.compile(r"=+$")
 
 
@@ -192,9 +193,11 @@ def _spellings(text: str, *, every: bool) -> Iterator[str]:
         return
     yield text
     for ascii_only in (True, False):
-        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        yield once
-        yield json.dumps(once)[1:-1]  # JSON in a text of JSON: an answer that is logged as a field
+        escaped = text
+        for _ in range(_DEEPEST_JSON):
+            once = json.dumps(escaped)[1:-1]
+            escaped = json.dumps(escaped, ensure_ascii=ascii_only)[1:-1]
+            yield from {once, escaped}
     yield text.replace("\r", "\\r").replace("\n", "\\n")
     yield from _base64(text.encode("utf-8", "replace"))
     if every:

@@ -141,7 +141,9 @@ Demo.configure = configure
     "logs a setting's value": (
         QUIET,
         """
-def configure(self, connection, settings): print(settings, file=sys.stderr)
+def configure(self, connection, settings):
+    print(settings, file=sys.stderr)
+    __import__("time").sleep(1)  # what is printed right before the end may be lost with the stream
 Demo.configure = configure
 """,
         "value of a setting",

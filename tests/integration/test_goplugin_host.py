@@ -109,7 +109,7 @@ async def test_a_value_larger_than_asked_for_is_refused_with_size_limit_and_reme
     assert "1001 bytes" in error.message
     assert "1000 are the most" in error.message
     assert error.hint is not None
-    assert "max_value_size" in error.hint
+    assert "maxValueSize" in error.hint
 
 
 async def test_a_status_becomes_an_error_that_does_not_repeat_the_plugins_text(fault) -> None:

@@ -104,9 +104,13 @@ def test_a_process_is_found_by_the_name_that_it_was_started_with(tmp_path: Path)
         [f"/opt/{name}", "-c", script], executable="/bin/sh", stdout=subprocess.PIPE, text=True
     )
     assert application.stdout is not None
-    assert application.stdout.readline() == "ready\n"
-    assert sender("process", name).startswith("sent ")
-    assert application.communicate(timeout=60)[0] == "got\n"
+    with application:
+        assert application.stdout.readline() == "ready\n"
+        assert sender("process", name).startswith("sent ")
+        try:
+            assert application.communicate(timeout=60)[0] == "got\n"
+        finally:
+            application.kill()
 
 
 def test_our_own_descendants_are_not_signalled_by_name(application: Application) -> None:
