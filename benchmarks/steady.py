@@ -64,13 +64,13 @@ class Sample(Struct, frozen=True):
         )
 
 
-async def steady(work: Path, refreshes: int) -> list[str]:
+async def steady(work: Path, refreshes: int, files: int) -> list[str]:
     """Refreshes so often, and says what grew."""
     templates = work / "templates"
     templates.mkdir()
     value = work / "value"
     value.write_text("0")
-    for number in range(FILES):
+    for number in range(files):
         (templates / f"file-{number:03}.conf").write_text(f"number={number}\nvalue=FILE://{value}\nhome=ENV://HOME\n")
     settings = Settings(refresh=None)
     log = Log(Level.ERROR)
@@ -88,14 +88,14 @@ async def steady(work: Path, refreshes: int) -> list[str]:
     running = asyncio.create_task(sidecar.run())
     try:
         await asyncio.wrap_future(sidecar.first_pass)
-        return await _refresh(sidecar, value, refreshes)
+        return await _refresh(sidecar, value, refreshes, files)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await backends.close()
 
 
-async def _refresh(sidecar: Sidecar, value: Path, refreshes: int) -> list[str]:
+async def _refresh(sidecar: Sidecar, value: Path, refreshes: int, files: int) -> list[str]:
     began, first = time.monotonic(), Sample.take()
     for number in range(1, refreshes + 1):
         if number % 10 == 0:
@@ -103,7 +103,7 @@ async def _refresh(sidecar: Sidecar, value: Path, refreshes: int) -> list[str]:
             new.write_text(str(number))
             new.rename(value)
         summary = await sidecar.refreshed("refresh")
-        if summary.errors or summary.files != FILES or summary.changed not in (0, FILES):
+        if summary.errors or summary.files != files or summary.changed not in (0, files):
             return [f"refresh {number}: {summary.changed} of {summary.files} changed, {len(summary.errors)} errors"]
         if number == max(1, refreshes // 10):
             first = Sample.take()
@@ -120,9 +120,10 @@ async def _refresh(sidecar: Sidecar, value: Path, refreshes: int) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--refreshes", type=int, default=1_000)
+    parser.add_argument("--files", type=int, default=FILES)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="steady-") as work:
-        problems = asyncio.run(steady(Path(work), given.refreshes))
+        problems = asyncio.run(steady(Path(work), given.refreshes, given.files))
     for problem in problems:
         print(f"FAILED: {problem}")
     if not problems:
