@@ -31,9 +31,6 @@ export function setUpChart() {
   const entries = [
     ["bar", "Files rendered"],
     ["line", "Age of the oldest value"],
-    ["stale", "Stale"],
-    ["failed", "Failed"],
-    ["away", "No answer"],
   ];
   for (const [name, label] of entries) {
     const sample = name === "line" ? shape("path", { d: "M1 9 8 3 15 7", class: "line" }) : shape("rect", { x: 2, y: 2, width: 12, height: 8, class: name });
@@ -138,7 +135,7 @@ function bars(all, { x, width }) {
   const highest = Math.max(1, ...all.map((each) => each.rendered));
   const bottom = BARS.top + BARS.height;
   const y = (count) => bottom - (BARS.height * count) / highest;
-  const parts = [rule(LEFT, bottom, width - RIGHT, bottom, "axis"), label(LEFT - 8, bottom + 4, "0", "end"), label(0, BARS.top + 4, "Files", "start")];
+  const parts = [rule(LEFT, bottom, width - RIGHT, bottom, "axis"), label(LEFT - 8, bottom + 4, "0", "end")];
   for (const tick of ticks(highest, 3, true)) {
     parts.push(rule(LEFT, round(y(tick)), width - RIGHT, round(y(tick))), label(LEFT - 8, round(y(tick)) + 4, tick.toLocaleString("en"), "end"));
   }
@@ -153,7 +150,7 @@ function line(all, { x, width }) {
   const highest = Math.max(1, ...all.map((each) => each.oldest ?? 0));
   const bottom = LINE.top + LINE.height;
   const y = (age) => bottom - (LINE.height * age) / highest;
-  const parts = [rule(LEFT, bottom, width - RIGHT, bottom, "axis"), label(0, LINE.top + 4, "Oldest", "start"), label(LEFT - 8, bottom + 4, "0", "end")];
+  const parts = [rule(LEFT, bottom, width - RIGHT, bottom, "axis"), label(LEFT - 8, bottom + 4, "0", "end")];
   for (const tick of ticks(highest, 2, false)) {
     parts.push(rule(LEFT, round(y(tick)), width - RIGHT, round(y(tick))), label(LEFT - 8, round(y(tick)) + 4, span(tick), "end"));
   }
@@ -174,12 +171,21 @@ function lanes(all, { x, width }) {
   LANE_ROWS.forEach(([name, text], row) => {
     const top = LANES.top + row * (LANES.height + LANES.gap);
     parts.push(shape("rect", { class: "lane", x: LEFT, y: top, width: width - RIGHT - LEFT, height: LANES.height }), label(0, top + 10, text, "start"));
-    for (const each of all.filter((bucket) => bucket[name])) {
-      const left = x(each.from);
-      parts.push(shape("rect", { class: name, x: round(left), y: top, width: round(Math.max(2, x(each.to) - left)), height: LANES.height }));
+    for (const [from, to] of runs(all, name)) {
+      parts.push(shape("rect", { class: name, x: round(x(from)), y: top, width: round(Math.max(2, x(to) - x(from))), height: LANES.height }));
     }
   });
   return parts;
+}
+
+/** From when to when something was so, without the seams of the buckets. */
+function runs(all, name) {
+  const found = [];
+  for (const each of all.filter((bucket) => bucket[name])) {
+    if (found.at(-1)?.[1] >= each.from) found.at(-1)[1] = each.to;
+    else found.push([each.from, each.to]);
+  }
+  return found;
 }
 
 /** Tells the numbers under the pointer, in the line above the picture. */

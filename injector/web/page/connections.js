@@ -48,7 +48,7 @@ function makeConnection({ name, prefix, settings, secrets }) {
     el("div", {}, outside(field, "dt"), outside(typeof value === "string" ? value : JSON.stringify(value), "dd")),
   );
   const hidden = secrets.map((field) =>
-    el("div", { class: "secret" }, outside(field, "dt"), el("dd", {}, icon("lock"), "secret")),
+    el("div", { class: "secret" }, outside(field, "dt"), el("dd", {}, icon("lock"), "encrypted")),
   );
   const node = el(
     "li",

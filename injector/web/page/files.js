@@ -1,9 +1,9 @@
-// The table of files: filter, order, pages of 50, and for each file its tokens.
+// The table of files: filter, order, pages of 25, and for each file its tokens.
 
 import { byId, counted, el, icon, keyed, outside, say, setTime, tell, when, absolute } from "./dom.js";
 import { FILE_STATES } from "./states.js";
 
-const PAGE = 50;
+const PAGE = 25;
 const RANK = Object.fromEntries(Object.keys(FILE_STATES).map((state, rank) => [state, rank]));
 const ORDERS = {
   problems: (a, b) => RANK[a.state] - RANK[b.state] || byName(a, b),
@@ -115,7 +115,7 @@ function makeFile(file) {
   const id = `file-${(numbers += 1)}`;
   const parts = {
     name: el("span", { class: "name" }),
-    from: el("p", { class: "from" }),
+    from: el("p", { class: "from", hidden: true }),
     state: el("span", { class: "badge" }),
     tags: el("span", { class: "tags" }),
     rendered: when(),
@@ -166,10 +166,9 @@ function makeFile(file) {
 
 function fillFile(parts, file, errorRow) {
   tell(parts.name, nameOf(file));
-  if (parts.from.dataset.known !== "yes") {
-    parts.from.replaceChildren("from ", outside(file.template));
-    parts.from.dataset.known = "yes";
-  }
+  const find = view.find.trim().toLowerCase();
+  parts.from.hidden = !find || nameOf(file).toLowerCase().includes(find); // then the template is what was found
+  if (!parts.from.hidden && !parts.from.hasChildNodes()) parts.from.append("from ", outside(file.template));
   if (parts.state.dataset.state !== file.state) {
     parts.state.dataset.state = file.state;
     parts.state.className = `badge ${file.state}`;

@@ -76,9 +76,9 @@ function showAway(answer) {
 function showHeadline({ status, at }) {
   const counts = countsOf(status.files);
   const back = status.files.filter(holdsBack).length;
-  const parts = [counted(status.files.length - counts.removed, "file")];
+  const parts = [counted(counts.all, "file")];
   for (const state of ["failed", "stale", "pending"]) if (counts[state]) parts.push(`${counts[state].toLocaleString("en")} ${state}`);
-  if (parts.length === 1 && counts.ready) parts.push("all as they should be");
+  if (parts.length === 1 && counts.all) parts.push("all as they should be");
   setTime(next, status.nextRefresh, { never: "not by time" });
   setTime(looked, at);
   let state = counts.failed || counts.stale ? "stale" : "ready";
@@ -140,8 +140,8 @@ function makePlugin(first) {
     if (plugin.crashes) parts.push(counted(plugin.crashes, "crash", "crashes"));
     if (plugin.failedStarts) parts.push(counted(plugin.failedStarts, "failed start"));
     const isUp = plugin.state === "running";
-    say(counts, `${parts.join(" · ")} · ${isUp ? "up since " : "lost "}`);
-    setTime(since, isUp ? plugin.startedAt : plugin.lostAt, { bare: isUp });
+    say(counts, parts.join(" · ") + (isUp ? " · up for " : plugin.lostAt ? " · lost " : ""));
+    setTime(since, isUp ? plugin.startedAt : plugin.lostAt, { bare: isUp, never: "" });
     error.hidden = !plugin.lastError;
     if (plugin.lastError) tell(error, plugin.lastError);
   };
@@ -157,7 +157,7 @@ function makeNotification(first) {
     "li",
     {},
     el("div", { class: "card-head" }, outside(first.name, "strong", "name"), el("span", { class: "tag" }, outside(first.kind)), state),
-    el("p", { class: "quiet" }, "last told ", told, failures),
+    el("p", { class: "quiet" }, "Last told: ", told, failures),
     error,
   );
   const update = (notification) => {
