@@ -39,6 +39,7 @@ COMMANDS = {
     "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
+    "ui": ("injector.cli.ui", "Show a sidecar and the connections in a browser, on this machine only."),
     "doctor": ("injector.cli.doctor", "Say what is wrong with a pod or a cluster, and what to do."),
     "webhook": ("injector.cli.webhook", "Serve the admission webhook that adds the sidecar to pods."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, compile, write, build and call plugins."),

@@ -57,6 +57,17 @@ class ConnectionSummary(Struct, frozen=True):
     settings: Mapping[str, Any] = {}
     secret_fields: tuple[str, ...] = ()
 
+    def document(self) -> dict[str, Any]:
+        """As programs get it: docs/output-format.md."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "prefix": self.prefix,
+            "version": self.version,
+            "settings": self.settings,
+            "secrets": list(self.secret_fields),
+        }
+
 
 class ConnectionSource(Protocol):
     """Where connections come from. Both methods do I/O and block; they may be called on any thread."""
