@@ -15,7 +15,7 @@ const LANE_ROWS = [
 ];
 const AXIS = LANES.top + LANE_ROWS.length * (LANES.height + LANES.gap) + 2;
 const HEIGHT = AXIS + 22;
-const LEAST = 300; // seconds that are shown at least
+const LEAST = 60; // seconds that are shown at least
 const NARROWEST = 5; // pixels of a bar and its gap
 const MINUTE = 60;
 const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800];
@@ -120,13 +120,14 @@ const rule = (x1, y1, x2, y2, classes = "grid") => shape("path", { class: classe
 const round = (number) => Math.round(number * 10) / 10;
 
 function timeAxis({ x, plot, end, length, width }) {
-  const step = STEPS.find((each) => each >= MINUTE && (plot * each) / length >= 84) ?? length;
+  const step = STEPS.find((each) => each >= 10 && (plot * each) / length >= 84) ?? length;
+  const letters = step < MINUTE ? 8 : 5; // of 14:02:10
   const parts = [rule(LEFT, AXIS, width - RIGHT, AXIS, "axis")];
   const shift = new Date(end * 1000).getTimezoneOffset() * MINUTE;
   for (let at = Math.ceil((end - length - shift) / step) * step + shift; at <= end; at += step) {
     const place = round(x(at));
     parts.push(rule(place, BARS.top, place, AXIS), rule(place, AXIS, place, AXIS + 4, "axis"));
-    if (place > LEFT + 14 && place < width - 20) parts.push(label(place, AXIS + 17, ofDay(at).slice(0, 5), "middle"));
+    if (place > LEFT + 14 && place < width - 26) parts.push(label(place, AXIS + 17, ofDay(at).slice(0, letters), "middle"));
   }
   return parts;
 }

@@ -61,7 +61,7 @@ function makeConnection({ name, prefix, settings, secrets }) {
 }
 
 function announce(...content) {
-  byId("connections-said").replaceChildren(icon("ready"), ...content);
+  byId("connections-said").replaceChildren(icon("ready"), el("span", {}, ...content));
 }
 
 // ------------------------------------------------------------------------------------------------------------ dialogs

@@ -22,9 +22,9 @@ export function setUpSidecar() {
 /** Asks and shows; gives how many seconds the program leaves between two looks. Raises api.Problem. */
 export async function lookAtSidecar() {
   const answer = await api.get("/api/sidecar");
-  setClock(answer.at);
+  if (answer.at !== null) setClock(answer.at);
   showSidecar(answer);
-  if (!answer.configured) return 30;
+  if (!answer.configured) return 10;
   const history = await api.get("/api/history");
   showHistory(history);
   return history.interval;
@@ -200,6 +200,11 @@ async function refresh() {
 function toldOf(summary) {
   const parts = [counted(summary.files ?? 0, "file"), `${summary.changed ?? 0} changed`];
   if (summary.failed) parts.push(`${summary.failed} failed`);
-  const took = typeof summary.seconds === "number" ? ` in ${summary.seconds.toFixed(summary.seconds < 10 ? 1 : 0)} s` : "";
+  const took = typeof summary.seconds === "number" ? ` in ${duration(summary.seconds)}` : "";
   return `Refreshed${took}: ${parts.join(", ")}.`;
+}
+
+function duration(seconds) {
+  if (seconds < 1) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
+  return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
 }
