@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TOKEN_TIME: Final = 300.0
 """Seconds in which a token has to be used."""
 
-MOST_ATTEMPTS: Final = 50
+MOST_ATTEMPTS: Final = 100
 """Wrong tokens, after which the right one is of no use either."""
 
 MOST_SESSIONS: Final = 4
@@ -34,30 +34,32 @@ class OneTimeToken:
     """
     The token that is good for signing in at the moment, if there is one; `issue` makes the one before useless.
 
-    Its attempts are counted so that nobody can try for long; 256 random bits would keep as well without.
+    `attempts` are the wrong ones since then. They are counted so that nobody can try for long.
     """
 
     def __init__(self, now: Callable[[], float] = clock) -> None:
         self._now = now
         self._token: bytes | None = None
         self._until = 0.0
-        self._attempts = 0
+        self.attempts = 0
 
     def issue(self) -> str:
         """A new token, good for `TOKEN_TIME` seconds and one use."""
         token = secrets.token_urlsafe(32)
-        self._token, self._until, self._attempts = token.encode(), self._now() + TOKEN_TIME, 0
+        self._token, self._until, self.attempts = token.encode(), self._now() + TOKEN_TIME, 0
         return token
 
     def redeem(self, given: str) -> bool:
         """Whether *given* is the token; if so it is used up."""
         if self._token is None:
             return False
-        if self._now() >= self._until or self._attempts >= MOST_ATTEMPTS:
+        if self._now() >= self._until:
             self._token = None
             return False
         if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token):
-            self._attempts += 1
+            self.attempts += 1
+            if self.attempts >= MOST_ATTEMPTS:
+                self._token = None
             return False
         self._token = None
         return True
