@@ -496,19 +496,21 @@ def test_a_sidecar_that_hangs_is_told_of_and_nothing_else_hangs(tmp_path, contro
 def test_a_control_socket_of_something_else_is_told_of(tmp_path, control) -> None:
     """A server that answers nonsense: no sidecar does."""
     answers = [b"HTTP/1.1 200 OK\r\n\r\n[1]", b"nonsense", b'HTTP/1.1 200 OK\r\n\r\n{"ready": true}', b""]
-    with socket.socket(socket.AF_UNIX) as server, running_ui(tmp_path / "home", "--control", str(control)) as ui:
+    flags = ["--control", str(control), "--interval", "500ms"]
+    with socket.socket(socket.AF_UNIX) as server, running_ui(tmp_path / "home", *flags) as ui:
         server.bind(str(control))
         server.listen()
         server.settimeout(PATIENCE)
         control.with_name("control.token").write_text("x\n")
         ui.sign_in()
-        for answer in answers * 2:
+        for answer in answers:
             accepted, _ = server.accept()
             with accepted:
                 accepted.recv(4096)
                 accepted.sendall(answer)
-            assert ui.ask("GET", "/api/session").status == 200
-        assert ui.process.poll() is None
+        until(lambda: len(ui.ask("GET", "/api/history").json["samples"]) >= len(answers), "samples")
+        assert not any(each["reachable"] for each in ui.ask("GET", "/api/history").json["samples"])
+        assert "error" not in {json.loads(line)["level"] for line in ui.log.read_text().splitlines()}
 
 
 def test_two_at_once_have_sessions_of_their_own_and_one_store(tmp_path) -> None:
