@@ -59,7 +59,10 @@ class Api:
         self._trials = Trials()
 
     def routes(self) -> list[Route]:
-        """All of them; each but signing in wants a session, and each that changes anything its CSRF token."""
+        """
+        All of them; each but signing in wants both halves of a session, also to read: browsers send the cookie to every
+        port of this machine, where another user may listen, and the other half to us only.
+        """
         signed_in = self._signed_in
         name = "/api/connections/{name}"
         return [
@@ -97,14 +100,17 @@ class Api:
 
     def _signed_in(self, endpoint: Callable[[Request, Session], Awaitable[Response]]) -> Endpoint:
         async def answer(request: Request) -> Response:
-            session = self._sessions.find(request.cookies.get(self.cookie))
-            if session is None:
+            cookie = request.cookies.get(self.cookie)
+            session = self._sessions.find(cookie)
+            given = request.headers.get("x-csrf-token", "")
+            proven = session is not None and hmac.compare_digest(given.encode(), session.csrf.encode())
+            if session is None or (not proven and request.method in _READING):
                 raise Refused(
                     401, "signed-out", "nobody is signed in", hint="open the address that injector ui prints on Enter"
                 )
-            given = request.headers.get("x-csrf-token", "")
-            if request.method not in _READING and not hmac.compare_digest(given.encode(), session.csrf.encode()):
+            if not proven:
                 raise Refused(403, "csrf", "the X-CSRF-Token header is not the one of this session")
+            self._sessions.used(cookie)
             return await endpoint(request, session)
 
         return answer

@@ -66,7 +66,10 @@ class OneTimeToken:
 
 
 class Session(Struct, frozen=True):
-    """Who is signed in: `csrf` is what a page of ours must say to change anything."""
+    """
+    Who is signed in: `csrf` is what a page of ours says with each request, beside the cookie. Browsers send a cookie to
+    every port of a host, and so to other users of this machine; what is in a header goes to us alone.
+    """
 
     csrf: str
     began: float
@@ -96,13 +99,15 @@ class Sessions:
         return cookie, session
 
     def find(self, cookie: str | None) -> Session | None:
-        """The session of *cookie*, which it keeps from being idle; None when there is none, or no more."""
+        """The session of *cookie*; None when there is none, or no more."""
         self._forget_ended()
+        return self._sessions.get(_hash(cookie or ""))
+
+    def used(self, cookie: str | None) -> None:
+        """Notes that the session of *cookie* is not idle."""
         key = _hash(cookie or "")
-        session = self._sessions.get(key)
-        if session is not None:
-            self._sessions[key] = replace(session, seen=self._now())
-        return session
+        if key in self._sessions:
+            self._sessions[key] = replace(self._sessions[key], seen=self._now())
 
     def end(self, cookie: str | None) -> None:
         """Ends the session of *cookie*, if there is one."""

@@ -134,6 +134,15 @@ def test_a_cookie_of_another_page_on_this_machine_is_none(shared: Ui, tmp_path) 
         assert other.ask("GET", "/api/session", Cookie=stolen).status == 401
 
 
+def test_the_cookie_alone_which_every_port_of_this_machine_is_sent_tells_nothing(shared: Ui) -> None:
+    for path in ("session", "sidecar", "history", "connections", "prefixes"):
+        assert shared.ask("GET", f"/api/{path}").status == 200
+        for proof in (None, "x" * 43, "\xe9"):
+            alone = shared.ask("GET", f"/api/{path}", X_CSRF_Token=proof)
+            assert (alone.status, alone.code) == (401, "signed-out")
+        assert shared.ask("GET", f"/api/{path}", Cookie=None).status == 401
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
