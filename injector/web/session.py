@@ -34,7 +34,7 @@ class OneTimeToken:
     """
     The token that is good for signing in at the moment, if there is one; `issue` makes the one before useless.
 
-    `attempts` are the wrong ones since then. They are counted so that nobody can try for long.
+    `attempts` are those since then that were refused. They are counted so that nobody can try for long.
     """
 
     def __init__(self, now: Callable[[], float] = clock) -> None:
@@ -51,18 +51,14 @@ class OneTimeToken:
 
     def redeem(self, given: str) -> bool:
         """Whether *given* is the token; if so it is used up."""
-        if self._token is None:
-            return False
-        if self._now() >= self._until:
-            self._token = None
-            return False
-        if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token):
-            self.attempts += 1
-            if self.attempts >= MOST_ATTEMPTS:
-                self._token = None
-            return False
-        self._token = None
-        return True
+        token, self._token = self._token, None
+        if token is not None and self._now() < self._until:
+            if hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token):
+                return True
+            if self.attempts + 1 < MOST_ATTEMPTS:
+                self._token = token
+        self.attempts += 1
+        return False
 
 
 class Session(Struct, frozen=True):
