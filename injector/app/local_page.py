@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.app.connecting import open_store, tested_connection
 from injector.app.serving.client import ask_control
-from injector.errors import InjectorError
+from injector.errors import InjectorError, NoAnswer
 from injector.telemetry.logs import Log
 
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ class SidecarAtSocket:
         self.control = control
 
     def status(self) -> dict[str, Any]:
-        """Its `/status`, in `STATUS_TIME` seconds."""
-        return ask_control(self.control, "/status", method="GET", timeout=STATUS_TIME)
+        """Its `/status`, in `STATUS_TIME` seconds. Raises NoAnswer also for one of something else."""
+        status = ask_control(self.control, "/status", method="GET", timeout=STATUS_TIME)
+        if not isinstance(status.get("files"), list) or "ready" not in status:
+            raise NoAnswer(f"what answers on {self.control} is no injector", hint="correct --control")
+        return status
 
     def refresh(self) -> dict[str, Any]:
         """The summary of one pass, in `REFRESH_TIME` seconds."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from injector.web.serving import Serving
 
 _HOSTS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "[::1]": "::1"}
-_SHORTEST, _LONGEST = 0.1, 3600.0  # seconds between two looks
+_SHORTEST, _LONGEST = 0.5, 3600.0  # seconds between two looks
 _BACKGROUND_PAUSE = 1.0
 
 
@@ -69,7 +69,7 @@ def command(
     host, port = _loopback(address)
     seconds = options.duration_of(interval, "--interval")
     if not _SHORTEST <= seconds <= _LONGEST:
-        raise UsageError("--interval: expected 100ms to 1h")
+        raise UsageError("--interval: expected 500ms to 1h")
     settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
     try:
         from injector.web.serving import Serving  # late: the extra `webhook`

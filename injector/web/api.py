@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,6 +18,8 @@ from injector.process.hardening import frames
 from injector.telemetry.redaction import Redactor
 from injector.web import bodies
 from injector.web.answers import Refused, error_document, error_response, json_response, status_of, told
+from injector.web.session import MOST_ATTEMPTS
+from injector.web.trials import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_TRIALS: Final = 2  # each starts a plugin
 _READING: Final = frozenset({"GET", "HEAD"})
 
 
@@ -56,10 +56,13 @@ class Api:
         self._history = history
         self._connections = connections
         self._log = log
-        self._trials = asyncio.Semaphore(_MOST_TRIALS)
+        self._trials = Trials()
 
     def routes(self) -> list[Route]:
-        """All of them; each but signing in wants a session, and each that changes anything its CSRF token."""
+        """
+        All of them; each but signing in wants both halves of a session, also to read: browsers send the cookie to every
+        port of this machine, where another user may listen, and the other half to us only.
+        """
         signed_in = self._signed_in
         name = "/api/connections/{name}"
         return [
@@ -72,6 +75,10 @@ class Api:
             self._route(name, GET=signed_in(self._show), DELETE=signed_in(self._remove)),
             self._route(f"{name}/test", POST=signed_in(self._test)),
         ]
+
+    async def close(self) -> None:
+        """Ends what was begun for a request and goes on without it."""
+        await self._trials.close()
 
     def _route(self, path: str, **endpoints: Endpoint) -> Route:
         async def answer(request: Request) -> Response:
@@ -93,14 +100,17 @@ class Api:
 
     def _signed_in(self, endpoint: Callable[[Request, Session], Awaitable[Response]]) -> Endpoint:
         async def answer(request: Request) -> Response:
-            session = self._sessions.find(request.cookies.get(self.cookie))
-            if session is None:
+            cookie = request.cookies.get(self.cookie)
+            session = self._sessions.find(cookie)
+            given = request.headers.get("x-csrf-token", "")
+            proven = session is not None and hmac.compare_digest(given.encode(), session.csrf.encode())
+            if session is None or (not proven and request.method in _READING):
                 raise Refused(
                     401, "signed-out", "nobody is signed in", hint="open the address that injector ui prints on Enter"
                 )
-            given = request.headers.get("x-csrf-token", "")
-            if request.method not in _READING and not hmac.compare_digest(given.encode(), session.csrf.encode()):
+            if not proven:
                 raise Refused(403, "csrf", "the X-CSRF-Token header is not the one of this session")
+            self._sessions.used(cookie)
             return await endpoint(request, session)
 
         return answer
@@ -108,7 +118,7 @@ class Api:
     async def _sign_in(self, request: Request) -> Response:
         given = await bodies.read(request, bodies.SignIn)
         if not self._token.redeem(given.token):
-            self._log.warning("a wrong, used or late token was refused")
+            self._tell_of_attempts()
             raise Refused(
                 401,
                 "token-refused",
@@ -121,6 +131,13 @@ class Api:
         answer = json_response({"csrf": session.csrf})
         answer.set_cookie(self.cookie, cookie, path="/", httponly=True, samesite="strict")
         return answer
+
+    def _tell_of_attempts(self) -> None:
+        # Twice for each token, however many are tried: nobody shall fill this log.
+        if self._token.attempts == 1:
+            self._log.warning("a wrong token was refused")
+        elif self._token.attempts == MOST_ATTEMPTS:
+            self._log.warning("too many wrong tokens: the right one is of no use any more")
 
     async def _whoami(self, _: Request, session: Session) -> Response:
         return json_response(
@@ -196,6 +213,5 @@ class Api:
 
     async def _test(self, request: Request, _: Session) -> Response:
         wanted = await bodies.read(request, bodies.Trial)
-        async with self._trials:
-            tested = await self._connections.test(request.path_params["name"], wanted.token)
-        return json_response(tested)
+        trial = self._connections.test(request.path_params["name"], wanted.token)
+        return json_response(await self._trials.run(trial))

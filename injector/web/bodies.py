@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LARGEST: Final = 64 * 1024
-BODY_TIME: Final = 10.0
+BODY_TIME: Final = 5.0
 _MOST_READ: Final = 1024 * 1024  # of a body that is too large: who still sends does not read why
 _DEEPEST: Final = 32
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from injector.telemetry.logs import Log
     from injector.web.sources import SidecarSource
 
-FRESH: Final = 0.5
+FRESH: Final = 0.25
 """Seconds for which an answer stands for the next ones."""
 
 
@@ -66,6 +66,7 @@ class SidecarView:
             raise NoAnswer("there is no sidecar to ask", hint="start injector ui with --control")
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(in_thread(self._source.refresh))
+            self._refreshing.add_done_callback(_look_at)
         try:
             return await asyncio.shield(self._refreshing)
         finally:
@@ -86,3 +87,9 @@ class SidecarView:
             look = Look(time.time(), status=status)
         self._last, self._last_seen = look, time.monotonic()
         return look
+
+
+def _look_at(task: asyncio.Task[Mapping[str, Any]]) -> None:
+    """Whoever asked may have left; nobody is to be told of an error then."""
+    if not task.cancelled():
+        task.exception()

@@ -83,6 +83,7 @@ class Serving:
                 with ready(self):
                     await self._until(stop)
             finally:
+                await self._api.close()
                 await listener.stop(_GRACE)
         self._log.info("ended")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TOKEN_TIME: Final = 300.0
 """Seconds in which a token has to be used."""
 
-MOST_ATTEMPTS: Final = 50
+MOST_ATTEMPTS: Final = 100
 """Wrong tokens, after which the right one is of no use either."""
 
 MOST_SESSIONS: Final = 4
@@ -34,37 +34,38 @@ class OneTimeToken:
     """
     The token that is good for signing in at the moment, if there is one; `issue` makes the one before useless.
 
-    Its attempts are counted so that nobody can try for long; 256 random bits would keep as well without.
+    `attempts` are those since then that were refused. They are counted so that nobody can try for long.
     """
 
     def __init__(self, now: Callable[[], float] = clock) -> None:
         self._now = now
         self._token: bytes | None = None
         self._until = 0.0
-        self._attempts = 0
+        self.attempts = 0
 
     def issue(self) -> str:
         """A new token, good for `TOKEN_TIME` seconds and one use."""
         token = secrets.token_urlsafe(32)
-        self._token, self._until, self._attempts = token.encode(), self._now() + TOKEN_TIME, 0
+        self._token, self._until, self.attempts = token.encode(), self._now() + TOKEN_TIME, 0
         return token
 
     def redeem(self, given: str) -> bool:
         """Whether *given* is the token; if so it is used up."""
-        if self._token is None:
-            return False
-        if self._now() >= self._until or self._attempts >= MOST_ATTEMPTS:
-            self._token = None
-            return False
-        if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token):
-            self._attempts += 1
-            return False
-        self._token = None
-        return True
+        token, self._token = self._token, None
+        if token is not None and self._now() < self._until:
+            if hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token):
+                return True
+            if self.attempts + 1 < MOST_ATTEMPTS:
+                self._token = token
+        self.attempts += 1
+        return False
 
 
 class Session(Struct, frozen=True):
-    """Who is signed in: `csrf` is what a page of ours must say to change anything."""
+    """
+    Who is signed in: `csrf` is what a page of ours says with each request, beside the cookie. Browsers send a cookie to
+    every port of a host, and so to other users of this machine; what is in a header goes to us alone.
+    """
 
     csrf: str
     began: float
@@ -94,13 +95,15 @@ class Sessions:
         return cookie, session
 
     def find(self, cookie: str | None) -> Session | None:
-        """The session of *cookie*, which it keeps from being idle; None when there is none, or no more."""
+        """The session of *cookie*; None when there is none, or no more."""
         self._forget_ended()
+        return self._sessions.get(_hash(cookie or ""))
+
+    def used(self, cookie: str | None) -> None:
+        """Notes that the session of *cookie* is not idle."""
         key = _hash(cookie or "")
-        session = self._sessions.get(key)
-        if session is not None:
-            self._sessions[key] = replace(session, seen=self._now())
-        return session
+        if key in self._sessions:
+            self._sessions[key] = replace(self._sessions[key], seen=self._now())
 
     def end(self, cookie: str | None) -> None:
         """Ends the session of *cookie*, if there is one."""

@@ -11,7 +11,9 @@ export class Problem extends Error {
 }
 
 const PATIENCE = 30_000; // ms, for what is only looked up
-let csrf = "";
+// The session's other half. A browser sends the cookie to every server on this machine, whatever its port; what is kept
+// here only a page of this address can read, and all of its tabs.
+const PROOF = "injector-proof";
 let signedOut = () => {};
 
 export function onSignedOut(listener) {
@@ -20,10 +22,11 @@ export function onSignedOut(listener) {
 
 /** The session: signs in with a one-time token when there is one. Gives version and places. */
 export async function signIn(token) {
-  if (token) await ask("POST", "/api/session", { token }, { expected: true });
-  const session = await ask("GET", "/api/session", undefined, { expected: true });
-  csrf = session.csrf;
-  return session;
+  if (token) {
+    const { csrf } = await ask("POST", "/api/session", { token }, { expected: true });
+    localStorage.setItem(PROOF, csrf);
+  }
+  return ask("GET", "/api/session", undefined, { expected: true });
 }
 
 export const get = (path) => ask("GET", path);
@@ -33,7 +36,8 @@ export const remove = (path) => ask("DELETE", path);
 /** `expected`: a 401 is for the caller; else everybody is told that the session is over. */
 async function ask(method, path, body, { expected = false, patience = PATIENCE } = {}) {
   const headers = { Accept: "application/json" };
-  if (method !== "GET" && csrf) headers["X-CSRF-Token"] = csrf;
+  const proof = localStorage.getItem(PROOF);
+  if (proof) headers["X-CSRF-Token"] = proof;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const request = { method, headers, credentials: "same-origin", cache: "no-store", redirect: "error" };
   if (body !== undefined) request.body = JSON.stringify(body);
