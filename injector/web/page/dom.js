@@ -79,7 +79,7 @@ export function clear(node) {
 /** First letter in upper case and a full stop; commands of ours begin in lower case and stay so. */
 function sentence(text) {
   const begun = /^(injector|http|[a-z]+[A-Z/_.:-])/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.?!:…`]$/.test(begun) ? begun : `${begun}.`;
+  return /[.?!:…]$/.test(begun) ? begun : `${begun}.`;
 }
 
 export const counted = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
