@@ -56,6 +56,15 @@ class Program:
                 stderr=log,
             )
 
+    def waits_for(self, what: str, ask: Callable[[], Any]) -> Any:
+        """The first true answer of *ask*; AssertionError, with its log, when the program ends before."""
+
+        def asked() -> Any:
+            assert self.process.poll() is None, self.log.read_text()
+            return ask()
+
+        return eventually(what, asked)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends it, if it still runs, and gives its exit code."""
         if self.process.poll() is None:
@@ -72,11 +81,10 @@ class Page(Program):
 
     def __init__(self, here: Path, *arguments: str, **environment: str) -> None:
         super().__init__("ui", here, "ui", "--no-browser", "--interval", "1s", *arguments, **environment)
-        self.address: str = eventually("the address", self._printed)[0]
+        self.address: str = self.waits_for("the address", self._printed)[0]
         self.origin, _, self.token = self.address.partition("/#token=")
 
     def _printed(self) -> re.Match[str] | None:
-        assert self.process.poll() is None, self.log.read_text()
         return _ADDRESS.search(self.out.read_text())
 
 

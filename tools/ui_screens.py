@@ -62,7 +62,8 @@ class Screens:
     def clicks(self, name: str) -> None:
         """Clicks what is called so."""
         find = "return [...document.querySelectorAll('a, button')].find((each) => each.innerText.trim() === arguments[0])"
-        eventually(name, lambda: self.browser.execute_script(find, name)).click()
+        found = eventually(name, lambda: self.browser.execute_script(find, name))
+        self.browser.execute_script("arguments[0].click()", found)  # without a pointer that stays there
 
     def fills(self, element: str, text: str) -> None:
         """Types into an input."""
@@ -107,13 +108,13 @@ def begin(here: Path, stack: ExitStack) -> tuple[Any, Page]:
     connections(here)
     run = ("run", "templates", "--output-dir", "config", "--control", "control", "--refresh", "6s")
     where = {**CREDENTIALS, "AWS_ENDPOINT_URL_SSM": store.endpoint}
-    sidecar = Program("run", here, *run, "--notify", "signal:HUP:nginx.pid", **where)
+    sidecar = Program("run", here, *run, "--notify", f"signal:HUP:{here}/nginx.pid", **where)
     stack.callback(sidecar.stop)
     application = subprocess.Popen([sys.executable, "-c", APPLICATION])
     stack.callback(application.wait)
     stack.callback(application.kill)
     (here / "nginx.pid").write_text(f"{application.pid}\n")
-    eventually("the control socket", (here / "control").exists)
+    sidecar.waits_for("the control socket", (here / "control").exists)
     kept = ("--connections-store", "connections.db", "--master-key-file", "master.key")
     page = Page(here, "--control", "control", *kept)
     stack.callback(page.stop)

@@ -182,7 +182,7 @@ def test_nothing_comes_from_another_host(user: User, page: Page) -> None:
 
 
 def test_the_focus_is_seen(user: User, page: Page) -> None:
-    for _ in range(12):
+    for _ in range(9):
         user.types(Keys.TAB)
         style = "const style = getComputedStyle(document.activeElement); return style.outlineStyle + style.outlineWidth"
         assert user.execute_script(style) == "solid2px", user.focused

@@ -120,7 +120,7 @@ function makeFile(file) {
     tags: el("span", { class: "tags" }),
     rendered: when(),
     changed: when(),
-    values: el("span", {}),
+    oldest: when(),
     error: el("p", { class: "error" }),
     detail: el("td", { colspan: 5, role: "cell" }),
   };
@@ -136,9 +136,9 @@ function makeFile(file) {
       { class: "file-row", role: "row" },
       el("th", { scope: "row", role: "rowheader", class: "file" }, expander, parts.from),
       cell("state-cell", "", parts.state, parts.tags),
-      cell("num", "Rendered", parts.rendered),
-      cell("num wide-only", "Changed", parts.changed),
-      cell("num", "Values", parts.values),
+      cell("num not-phone", "", parts.rendered),
+      cell("num wide-only", "", parts.changed),
+      cell("num", "Oldest value", parts.oldest),
     ),
     errorRow,
     detailRow,
@@ -178,7 +178,8 @@ function fillFile(parts, file, errorRow) {
   say(parts.tags, [file.tooStale && "too old", !file.required && "optional"].filter(Boolean).join(", "));
   setTime(parts.rendered, file.renderedAt);
   setTime(parts.changed, file.changedAt);
-  say(parts.values, file.tokens.length ? String(file.tokens.length) : "none");
+  const ages = file.tokens.map((token) => token.age).filter((age) => age !== null);
+  setTime(parts.oldest, ages.length ? Math.round(view.at - Math.max(...ages)) : null, { never: "none" });
   errorRow.hidden = !file.error;
   if (file.error) tell(parts.error, file.error);
 }

@@ -82,7 +82,7 @@ function showHeadline({ status, at }) {
   setTime(next, status.nextRefresh, { never: "not by time" });
   setTime(looked, at);
   let state = counts.failed || counts.stale ? "stale" : "ready";
-  let text = "Ready";
+  let text = counts.failed ? `Ready, ${counted(counts.failed, "file")} failed` : counts.stale ? `Ready, ${counted(counts.stale, "file")} stale` : "Ready";
   if (!status.ready) {
     state = counts.failed ? "failed" : "pending";
     text = status.started ? "Not ready" : "Starting";
@@ -99,7 +99,7 @@ function showHeadline({ status, at }) {
     byId("headline-icon").setAttribute("href", `#i-${state}`);
     say(byId("headline"), text);
   }
-  title(counts.failed ? `${counts.failed} failed` : text);
+  title(counts.failed ? `${counts.failed} failed` : counts.stale ? `${counts.stale} stale` : text);
 }
 
 function showStatus(status, at) {
@@ -163,6 +163,7 @@ function makeNotification(first) {
   const update = (notification) => {
     if (notification.error) badge(state, "failed", "Failed");
     else if (notification.waiting) badge(state, "pending", "Waiting");
+    else if (notification.lastAt === null) badge(state, "removed", "Nothing to tell yet");
     else badge(state, "ready", "Told");
     setTime(told, notification.lastAt);
     say(failures, notification.failures ? ` · ${counted(notification.failures, "failure")} in a row` : "");
