@@ -341,7 +341,7 @@ def test_broker_streams_stay_open_and_are_limited(start):
 # ----------------------------------------------------------------------------------------------------------- the end
 
 
-def assert_ended(plugin: Any, seconds: float = 2) -> None:
+def assert_ended(plugin: Any, seconds: float = 30) -> None:
     assert plugin.process.wait(seconds) == 0
     assert not Path(plugin.address).exists()
     assert not Path(plugin.address).parent.exists()
@@ -369,6 +369,32 @@ def test_sigterm_ends_it_and_sigint_does_not(start):
     plugin = start()
     plugin.process.send_signal(signal.SIGINT)
     assert plugin.value("a") == "a"
+    plugin.process.send_signal(signal.SIGTERM)
+    assert_ended(plugin)
+
+
+DEAF = """
+import signal, threading, time
+from injector.sdk import serving
+from injector.sdk.store import LookupStore
+
+class Demo(LookupStore):
+    def prepare(self):
+        time.sleep(0.5)  # until the main thread waits
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        threading.Event().wait()
+
+    def look_up(self, reference):
+        return "a"
+
+serving._PARENT_CHECK_MS = 3_600_000  # nothing else ends the wait
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # for all threads that come
+serving.serve(Demo(), name="demo")
+"""
+
+
+def test_sigterm_ends_it_although_it_does_not_interrupt_the_main_thread(start_plugin, python_plugin):
+    plugin = start_plugin(python_plugin(source=DEAF))
     plugin.process.send_signal(signal.SIGTERM)
     assert_ended(plugin)
 
