@@ -3,8 +3,9 @@ Writes docs/screens/ui-*.png: the page of `injector ui` over a sidecar that work
 
     python -m tools.ui_screens
 
-A Parameter Store (moto's server), a sidecar, the page and a headless Chromium run for about two minutes: the chart shows what
-has happened. Everything runs in a directory of its own, under relative paths, so that no picture has one of this machine.
+A Parameter Store (moto's server), a sidecar, the page and a headless Chromium run for about two minutes: the chart shows
+what has happened. Everything runs in a directory of its own, under relative paths, so that no picture has one of this
+machine.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Screens:
 
     def clicks(self, name: str) -> None:
         """Clicks what is called so."""
-        find = "return [...document.querySelectorAll('a, button')].find((each) => each.innerText.trim() === arguments[0])"
+        find = (
+            "return [...document.querySelectorAll('a, button')].find((each) => each.innerText.trim() === arguments[0])"
+        )
         found = eventually(name, lambda: self.browser.execute_script(find, name))
         self.browser.execute_script("arguments[0].click()", found)  # without a pointer that stays there
 
@@ -73,7 +76,9 @@ class Screens:
         """The picture `ui-NAME.png` of the page from its top: all of it, or *height* CSS pixels."""
         emulate(self.browser, width=width, height=height or 900, dark=dark, scale=scale)
         time.sleep(1.5)  # the chart is drawn anew for the width
-        whole = self.browser.execute_script("return document.querySelector('main').getBoundingClientRect().bottom + scrollY")
+        whole = self.browser.execute_script(
+            "return document.querySelector('main').getBoundingClientRect().bottom + scrollY"
+        )
         area = {"x": 0, "y": 0, "width": width, "height": height or whole - 40, "scale": 1}
         shot = {"format": "png", "captureBeyondViewport": True, "clip": area}
         picture = base64.b64decode(self.browser.execute_cdp_cmd("Page.captureScreenshot", shot)["data"])
@@ -147,7 +152,9 @@ def take(screens: Screens, store: Any, page: Page) -> None:
     screens.clicks("Add connection")
     for element, text in (("add-name", "prod-ap"), ("add-prefix", "AWSPARAMSTR")):
         screens.fills(element, text)
-    for field, text in zip(screens.browser.find_elements("css selector", "#add-dialog .row input"), FIELDS, strict=True):
+    for field, text in zip(
+        screens.browser.find_elements("css selector", "#add-dialog .row input"), FIELDS, strict=True
+    ):
         field.send_keys(text)
     screens.write("add", height=760)
     screens.clicks("Cancel")

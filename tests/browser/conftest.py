@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tools.ui_in_browser import emulate, missing_browser, start_browser
 
 from browser.user import User
+from tools.ui_in_browser import emulate, missing_browser, start_browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,5 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty directory with a path that is short enough for sockets."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="ui-", ignore_cleanup_errors=True) as directory:
         yield Path(directory).resolve()

@@ -7,9 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tools.ui_in_browser import Program, eventually
-
 from injector.backends.executables import this_platform
+from tools.ui_in_browser import Program, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +70,6 @@ class Sidecar(Program):
         assert self.process.poll() is None, self.log.read_text()
         lines = [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
-
 
 
 def write(path: Path, text: str) -> Path:

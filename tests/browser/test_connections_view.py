@@ -6,10 +6,10 @@ import json
 
 import pytest
 from selenium.webdriver.common.keys import Keys
-from tools.ui_in_browser import Page
 
 from browser.sidecar import install_plugin, write
 from browser.user import User
+from tools.ui_in_browser import Page
 
 CANARY = "canary-4711-of-a-secret"
 # Everything that a page keeps: markup, what inputs hold, storages, what was asked for and when, the window's own names.
@@ -38,9 +38,9 @@ def add(user: User, name: str, *, region: str = "eu-west-1", secret: str = CANAR
     user.presses("Add connection")
     user.fills("Name", name)
     user.fills("Prefix", "DEMO", role="combobox")
-    user.fills("Setting’s name", "region")
+    user.fills("Name of the setting", "region")
     user.fills("Value", region)
-    user.fills("Secret’s name", "password")
+    user.fills("Name of the secret", "password")
     user.fills("Secret", secret)
     user.types(Keys.ENTER)
 
@@ -53,9 +53,9 @@ def test_the_keyboard_is_enough(user: User, page: Page) -> None:
     user.types("prod-eu")
     user.tabs_to("combobox Prefix")
     user.types("demo")
-    user.tabs_to("textbox Setting’s name")
+    user.tabs_to("textbox Name of the setting")
     user.types("region", Keys.TAB, "eu-west-1")
-    user.tabs_to("textbox Secret’s name")
+    user.tabs_to("textbox Name of the secret")
     user.types("password", Keys.TAB, CANARY, Keys.ENTER)
     user.sees("Added prod-eu", "DEMO", "region", "eu-west-1", "password", "encrypted")
     user.focuses("button Add connection")
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_said_beside_the_form_and_has_the_focus(user: User, pag
 
 def test_a_field_that_is_there_twice_is_refused_before_anything_is_sent(user: User, page: Page) -> None:
     user.presses("Add connection")
-    user.fills("Setting’s name", "region")
+    user.fills("Name of the setting", "region")
     user.presses("Add setting")
     user.types("region", Keys.ENTER)
     user.sees("Region is there twice")
@@ -123,12 +123,12 @@ def test_a_field_that_is_there_twice_is_refused_before_anything_is_sent(user: Us
 def test_rows_come_and_go(user: User, page: Page) -> None:
     user.presses("Add connection")
     user.presses("Add secret")
-    assert len(user.all("textbox", "Secret’s name")) == 2
+    assert len(user.all("textbox", "Name of the secret")) == 2
     user.all("button", "Leave this secret away")[0].click()
     user.focuses("button Add secret")
-    assert len(user.all("textbox", "Secret’s name")) == 1
+    assert len(user.all("textbox", "Name of the secret")) == 1
     user.presses("Leave this setting away")
-    assert not user.all("textbox", "Setting’s name")
+    assert not user.all("textbox", "Name of the setting")
 
 
 def test_escape_closes_and_forgets(user: User, page: Page) -> None:

@@ -6,15 +6,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from selenium.webdriver.common.keys import Keys
-from tools.ui_in_browser import Page, emulate, eventually
 
 from browser.sidecar import Sidecar, install_plugin, write
 from browser.user import User
+from tools.ui_in_browser import Page, emulate, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INTERACTIVE = ("button", "link", "textbox", "searchbox", "combobox", "checkbox", "radio", "DisclosureTriangle", "option")
+INTERACTIVE = (
+    "button",
+    "link",
+    "textbox",
+    "searchbox",
+    "combobox",
+    "checkbox",
+    "radio",
+    "DisclosureTriangle",
+    "option",
+)
 SCROLLS = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 # Contrast by WCAG 2.2 of every text that is visible, against the first opaque ground behind it.
@@ -47,7 +57,8 @@ while (walker.nextNode()) {
   const text = channels(parent.closest('svg.chart') ? style.fill : style.color);
   if (text.alpha !== 1) throw new Error('a text that is half there: ' + parent.className);
   const [light, dark] = [luminance(text), luminance(ground(parent))].sort((a, b) => b - a);
-  found.push([(light + 0.05) / (dark + 0.05), walker.currentNode.data.trim(), parent.className?.baseVal ?? parent.className]);
+  const where = parent.className?.baseVal ?? parent.className;
+  found.push([(light + 0.05) / (dark + 0.05), walker.currentNode.data.trim(), where]);
 }
 return found;
 """
@@ -95,7 +106,7 @@ def states_of_the_page(user: User) -> Iterator[str]:
     yield "error"
     user.fills("Name", "a" * 63)
     user.fills("Prefix", "DEMO", role="combobox")
-    user.fills("Setting’s name", "endpoint")
+    user.fills("Name of the setting", "endpoint")
     user.fills("Value", "https://example.com/" + "long" * 30)
     user.types(Keys.ENTER)
     user.sees("Added")
@@ -195,10 +206,10 @@ def test_five_thousand_files_stay_usable(user: User, start, short, tmp_path) -> 
         (here / "templates" / f"tenant-{number:04}.conf").write_text("x=1\n")
     many = start(Sidecar, here)
     user.opens(start(Page, tmp_path, "--control", str(many.control)).address)
-    user.sees("5,000 files", "1–25 of 5,000 files", "tenant-0000.conf")
+    user.sees("5,000 files", "1\u201325 of 5,000 files", "tenant-0000.conf")
     assert user.execute_script("return document.querySelectorAll('*').length") < 3000
     user.presses("Next")
-    user.sees("26–50 of 5,000 files", "tenant-0025.conf")
+    user.sees("26\u201350 of 5,000 files", "tenant-0025.conf")
     user.fills("Find files by name", "4999", role="searchbox")
     user.sees("tenant-4999.conf")
     user.sees_no("tenant-0025.conf")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tools.ui_in_browser import Page, eventually
 
 from browser.sidecar import Sidecar, install_plugin, write
 from browser.user import User
+from tools.ui_in_browser import Page, eventually
 
 MARKUP = "<img src=x onerror=window.broken=1>.conf"
 TURNED = "invoice-\u202egpj.conf"
@@ -47,7 +47,9 @@ def test_tokens_of_a_file_are_shown_by_their_hashes(user: User, page: Page) -> N
     user.clicks("button", "app.conf")
     user.one("table", "Values of this file")
     user.sees("Reference", "DEMO", "7", "Content changed")
-    hashes = user.execute_script("return [...document.querySelectorAll('.tokens code')].map((code) => code.textContent)")
+    hashes = user.execute_script(
+        "return [...document.querySelectorAll('.tokens code')].map((each) => each.textContent)"
+    )
     assert len(hashes) == 2
     assert all(len(text) == 12 and int(text, 16) for text in hashes)
     assert "DEMO://" not in user.page_source
@@ -124,7 +126,8 @@ def test_times_tell_the_clock_when_a_row_has_the_focus(user: User, page: Page) -
 
 def test_a_page_that_nobody_sees_asks_for_nothing(user: User, page: Page) -> None:
     looks = "return performance.getEntriesByName(location.origin + '/api/sidecar').length"
-    hide = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"  # headless: all are seen
+    # Headless, every tab is seen: this is what a browser says of one that is not.
+    hide = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
     user.execute_script(hide + "document.dispatchEvent(new Event('visibilitychange'))", True)
     eventually("the last look", lambda: user.settled(looks, seconds=3))
     before = user.execute_script(looks)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tools.ui_in_browser import Page
 
 from browser.user import User
+from tools.ui_in_browser import Page
 
 
 @pytest.fixture
@@ -66,5 +66,5 @@ def test_a_program_that_has_ended_is_said_to_have(user: User, page: Page) -> Non
     user.clicks("link", "Connections")
     user.sees("No connection yet")
     assert page.stop() == 0
-    user.execute_script("document.dispatchEvent(new Event('visibilitychange'))")  # looks at once, as when it is seen again
+    user.execute_script("document.dispatchEvent(new Event('visibilitychange'))")  # it looks at once
     user.sees("The program has ended", "Start `injector ui` again")

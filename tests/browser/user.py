@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+
 from tools.ui_in_browser import PATIENCE, eventually
 
 if TYPE_CHECKING:

@@ -137,7 +137,7 @@ function addRow(kind) {
   const row = el(
     "div",
     { class: `row ${kind}`, role: "group", "aria-label": word },
-    el("div", { class: "field" }, el("label", { for: name.id }, kind === "secret" ? "Secret’s name" : "Setting’s name"), name),
+    el("div", { class: "field" }, el("label", { for: name.id }, `Name of the ${kind}`), name),
     el("div", { class: "field" }, el("label", { for: value.id }, kind === "secret" ? "Secret" : "Value"), value),
     drop,
   );
