@@ -3,7 +3,7 @@ Writes docs/screens/ui-*.png: the page of `injector ui` over a sidecar that work
 
     python -m tools.ui_screens
 
-A Parameter Store (moto's server), a sidecar, the page and a headless Chromium run for about two minutes: the chart shows
+A Parameter Store (moto's server), a sidecar, the page and a headless Chromium run for two minutes: the chart shows
 what has happened. Everything runs in a directory of its own, under relative paths, so that no picture has one of this
 machine.
 """
