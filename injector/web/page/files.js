@@ -179,7 +179,7 @@ function fillFile(parts, file, errorRow) {
   setTime(parts.rendered, file.renderedAt);
   setTime(parts.changed, file.changedAt);
   const ages = file.tokens.map((token) => token.age).filter((age) => age !== null);
-  setTime(parts.oldest, ages.length ? Math.round(view.at - Math.max(...ages)) : null, { never: "none" });
+  setTime(parts.oldest, ages.length ? Math.round(view.at - Math.max(...ages)) : null, { never: "none", bare: true });
   errorRow.hidden = !file.error;
   if (file.error) tell(parts.error, file.error);
 }
