@@ -9,6 +9,7 @@ for, by the clock that all containers of a pod share, and of each what a `Value`
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import time
@@ -92,11 +93,15 @@ def directory_of(directory: Path, output_dir: Path | None) -> Path:
     return directory
 
 
-def scope(settings: Settings, wanted: Wanted) -> bytes:
-    """What a hand-over is for, as 32 bytes: the same inputs and outputs, and all that says where values come from."""
+def scope(settings: Settings, wanted: Wanted, environment: Mapping[str, str]) -> bytes:
+    """
+    What a hand-over is for, as 32 bytes: the same inputs and outputs, and all that says where values come from and who
+    asks for them, the variables that plugins get among it.
+    """
     import msgspec  # late: the codecs
 
     from injector import __version__
+    from injector.backends.goplugin.environment import may_pass
 
     connections, plugins = settings.connections, settings.plugins
     parts = [
@@ -106,8 +111,11 @@ def scope(settings: Settings, wanted: Wanted) -> bytes:
         [str(path) for path in settings.plugin_path],
         plugins.configuration,
         settings.connection,
+        {name: text for name, text in environment.items() if may_pass(name, plugins.pass_environment)},
     ]
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic", enc_hook=str)).digest()
+    # Of variables any bytes may come.
+    plain = json.dumps(msgspec.to_builtins(parts), sort_keys=True)
+    return hashlib.sha256(plain.encode()).digest()
 
 
 def clear(directory: Path) -> None:
@@ -173,7 +181,7 @@ def _opened(key: bytes, sealed: bytes, scope: bytes) -> dict[Reference, HandedVa
     except (msgspec.DecodeError, ValueError):
         raise SealBroken("it is of another version of injector") from None
     except SealBroken:
-        raise SealBroken("it is for other templates or settings, or was changed") from None
+        raise SealBroken("it is for other templates, settings or variables, or was changed") from None
     age = time.monotonic() - left.began
     if left.boot != _boot() or not 0 <= age <= _LONGEST_WAIT:
         raise SealBroken(f"it is older than {_LONGEST_WAIT / 60:.0f} minutes, or of another start of the machine")

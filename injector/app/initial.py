@@ -62,7 +62,7 @@ async def render_until(
     deadline = time.monotonic() + settings.timeout
     if sources.STDIN in request.inputs:  # read once, used by every attempt
         request = replace(request, stdin=sys.stdin.buffer.read())
-    leaving = _Leaving.of(request, settings, log)
+    leaving = _Leaving.of(request, settings, environment, log)
     backends = registry(settings, environment, log, lasting=True)
     with cancelled_by_sigterm():
         try:
@@ -107,7 +107,9 @@ class _Leaving:
         self._outcomes: Mapping[Reference, Outcome] = {}
 
     @classmethod
-    def of(cls, request: RenderRequest, settings: Settings, log: Log) -> _Leaving | None:
+    def of(
+        cls, request: RenderRequest, settings: Settings, environment: Mapping[str, str], log: Log
+    ) -> _Leaving | None:
         """None when nothing is to be left. What an init before this one has left is gone afterwards."""
         if settings.handover is None:
             return None
@@ -118,7 +120,7 @@ class _Leaving:
             handover.clear(directory)
         except InjectorError as error:
             log.warning("an earlier hand-over stays", reason=error.message)
-        return cls(directory, handover.scope(settings, request), log)
+        return cls(directory, handover.scope(settings, request, environment), log)
 
     def note(self, outcomes: Mapping[Reference, Outcome]) -> None:
         self._outcomes = outcomes

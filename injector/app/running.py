@@ -74,7 +74,7 @@ async def run_sidecar(
         stack.enter_context(reaping())
         await stack.enter_async_context(only_writer(request.output_dir))
         started = time.monotonic()
-        handed = _handed(request, settings, log)
+        handed = _handed(request, settings, environment, log)
         backends = registry(settings, environment, log, lasting=True)
         tracer = make_tracer(environment, log)
         try:
@@ -260,14 +260,16 @@ class _Running:
         return told
 
 
-def _handed(request: SidecarRequest, settings: Settings, log: Log) -> Mapping[Reference, HandedValue]:
+def _handed(
+    request: SidecarRequest, settings: Settings, environment: Mapping[str, str], log: Log
+) -> Mapping[Reference, HandedValue]:
     """What an init container has left, taken; empty when there is none, or the settings want none."""
     if settings.handover is None:
         return {}
     from injector.app import handover  # late: pods with native sidecars have none
 
     directory = handover.directory_of(settings.handover, request.output_dir)
-    return handover.taken(directory, handover.scope(settings, request), log)
+    return handover.taken(directory, handover.scope(settings, request, environment), log)
 
 
 def _checked_files(environment: Mapping[str, str], log: Log) -> CheckedSink:

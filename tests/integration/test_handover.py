@@ -146,7 +146,7 @@ def store() -> Iterator[FakeSsm]:
 
 @pytest.fixture
 def aws(store: FakeSsm) -> dict[str, str]:
-    return KEYS | {"AWS_ENDPOINT_URL_SSM": store.url, "AWS_REGION": "eu-west-1"}
+    return KEYS | {"AWS_ENDPOINT_URL_SSM": store.url}
 
 
 def init(here: Path, *arguments: str, **environment: str) -> str:
@@ -243,20 +243,27 @@ def test_one_that_is_not_to_be_trusted_costs_a_line_and_a_call(
     assert left(here) == []
 
 
-def test_old_values_are_good_enough_while_the_store_is_away(
-    run: Callable[..., Run],
-    here: Path,
-    aws: dict[str, str],
-    store: FakeSsm,
-) -> None:
+def test_old_values_are_good_enough_while_the_store_is_away(run: Callable[..., Run], here: Path) -> None:
     """The values are due, and their store is gone: the sidecar goes on with them as it would with its own."""
     tokens(here, 1)
-    init(here, **aws)
-    one = run(*COMMON, "--refresh", "1s", **aws | {"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9"})
+    with serving() as store:
+        aws = KEYS | {"AWS_ENDPOINT_URL_SSM": store.url}
+        init(here, **aws)
+    one = run(*COMMON, "--refresh", "1s", **aws)
     assert one.logged("started")["files"] == 1
-    one.has("f0", "value of /p/0\n")
+    assert one.logged("values taken over from init")["values"] == 1
+    assert (one.out / "f0").read_text() == "value of /p/0\n"
     assert one.process.poll() is None
-    assert len(store.calls()) == 1
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "eu-west-2"])
+def test_who_asks_as_somebody_else_gets_nothing_of_it(
+    run: Callable[..., Run], here: Path, store: FakeSsm, aws: dict[str, str], region: str
+) -> None:
+    tokens(here, 1)
+    init(here, **aws)
+    run(**aws | {"AWS_REGION": region}).logged("started")
+    assert len(store.calls()) == (1 if region == aws["AWS_REGION"] else 2)
 
 
 def test_values_of_the_container_itself_are_its_own(run: Callable[..., Run], here: Path) -> None:

@@ -162,23 +162,27 @@ def test_a_lease_that_is_over_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_it_is_for_one_set_of_inputs_outputs_and_sources() -> None:
-    own = Settings()
+    own, plugins = Settings(), PluginSettings(configuration={"demo": {"a": 1}})
+    variables = {"AWS_REGION": "eu-west-1"}
     scopes = [
-        handover.scope(own, REQUEST),
-        handover.scope(own, RenderRequest(("/others",), output_dir=Path("/config"))),
-        handover.scope(own, RenderRequest(("/templates",), output_dir=Path("/others"))),
-        handover.scope(Settings(connection=("prod",)), REQUEST),
-        handover.scope(Settings(plugins=PluginSettings(configuration={"demo": {"a": 1}})), REQUEST),
-        handover.scope(Settings(plugin_path=(Path("/plugins"),)), REQUEST),
+        handover.scope(own, REQUEST, variables),
+        handover.scope(own, RenderRequest(("/others",), output_dir=Path("/config")), variables),
+        handover.scope(own, RenderRequest(("/templates",), output_dir=Path("/others")), variables),
+        handover.scope(Settings(connection=("prod",)), REQUEST, variables),
+        handover.scope(Settings(plugins=plugins), REQUEST, variables),
+        handover.scope(Settings(plugin_path=(Path("/plugins"),)), REQUEST, variables),
+        handover.scope(own, REQUEST, {"AWS_REGION": "eu-west-2"}),
+        handover.scope(own, REQUEST, variables | {"AWS_ROLE_ARN": "\udcff"}),
     ]
     assert len(set(scopes)) == len(scopes)
     # What says how long to wait, when to ask again and what to log is not the same in both containers.
-    assert handover.scope(Settings(timeout=300.0, refresh=1.0, log_level="debug"), REQUEST) == scopes[0]
+    same = Settings(timeout=300.0, refresh=1.0, log_level="debug")
+    assert handover.scope(same, REQUEST, {"INJECTOR_LISTEN": ":1", "SHLVL": "1"} | variables) == scopes[0]
 
 
 def test_one_for_another_scope_is_refused(tmp_path: Path) -> None:
     leave(tmp_path, scope=b"t" * 32)
-    with pytest.raises(SealBroken, match="for other templates or settings"):
+    with pytest.raises(SealBroken, match="for other templates, settings or variables"):
         handover.take(tmp_path, SCOPE)
 
 
