@@ -268,6 +268,16 @@ def sidecar_options(function: F) -> F:
     return function
 
 
+def handover_option(function: F) -> F:
+    """`--handover`, which `init` and the `run` after it have in common."""
+    return click.option(
+        "--handover",
+        metavar="DIR",
+        help="Where init leaves its values for the run that follows it, which then asks no store: a memory volume of "
+        "the two alone.",
+    )(function)
+
+
 def values_options(function: F) -> F:
     """`--values`, `--record`, `--replay` and `--recording-key`; see `recorded_values`."""
     for decorate in reversed(
