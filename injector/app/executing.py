@@ -206,7 +206,7 @@ class _Variables:
     def _read(self) -> Source:
         assert self._template is not None
         name = str(self._template)
-        return read(TemplateFile(name=name, input=name, output="", path=self._template))
+        return read(TemplateFile(name=name, input=name, output="", path=name))
 
 
 class _Supervision:
