@@ -26,6 +26,7 @@ from injector.app.reconcile.request import SidecarRequest
 from injector.app.reconcile.sinks import CheckedSink, FileSink
 from injector.errors import InjectorError, RunFailed
 from injector.notify.threads import in_thread
+from injector.process import collection
 from injector.process.orphans import reaping
 from injector.process.termination import was_noted
 from injector.telemetry.meter import Meter
@@ -157,6 +158,7 @@ class _Running:
 
     async def _tell_start(self) -> None:
         summary = await asyncio.wrap_future(self._sidecar.first_pass)
+        collection.settle()
         status = self.status()
         self._log.info(
             "started",
