@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
     from injector.backends.wasm.host import WasmBackend
-    from injector.connections.connection import Connection, ConnectionSource
+    from injector.connections.connection import Connection, ConnectionSource, ConnectionSummary
     from injector.telemetry.logs import Log
+
+_Found = TypeVar("_Found", "Connection", "ConnectionSummary")
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 
@@ -157,11 +159,14 @@ class Registry:
             return False  # the start says what is wrong
 
     def _load(self, prefix: str, name: str) -> Connection:
+        return self._found(prefix, name, lambda source: source.load(name))
+
+    def _found(self, prefix: str, name: str, look: Callable[[ConnectionSource], _Found]) -> _Found:
         source = self._options.connections
         if source is None:
             raise InvalidReference(f"there is no connection `{name}`: connections are not read here")
         try:
-            found = source.load(name)
+            found = look(source)
         except ConnectionUnknown as error:
             raise InvalidReference(error.message, hint=error.hint) from None
         if found.prefix != prefix:
@@ -171,6 +176,20 @@ class Registry:
                 hint=f"for {prefix} there is {' and '.join(others[:5]) or 'none'}",
             )
         return found
+
+    def check_connection(self, prefix: str, name: str) -> None:
+        """
+        Whether tokens of *prefix* can have the connection *name*, as far as that is known without opening its seal or
+        starting a plugin. Blocks for as long as reading takes; with recorded values there is nothing to know.
+
+        Raises what `open` raises for a connection that is not there or is for another prefix, InvalidReference for a
+        built-in, which takes none, and what else the source of connections raises.
+        """
+        if self._options.recorded is not None:
+            return
+        if prefix in BUILTIN_PREFIXES:
+            raise InvalidReference(f"{prefix} takes no connection", hint="remove connection=")
+        self._found(prefix, name, lambda source: source.summary(name))
 
     def connection_prefixes(self, names: Collection[str]) -> dict[str, str]:
         """
