@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.goplugin.host import GoPluginBackend
     from injector.backends.goplugin.reattach import Attachment
-    from injector.backends.goplugin.supervision import PluginStatus
     from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
+    from injector.backends.plugin_status import PluginStatus
+    from injector.backends.wasm.fates import Fates
     from injector.backends.wasm.host import WasmBackend
     from injector.connections.connection import Connection, ConnectionSource, ConnectionSummary
     from injector.telemetry.logs import Log
@@ -103,6 +104,7 @@ class Registry:
         self._outdated: list[asyncio.Task[Backend]] = []
         self._in_use: dict[str, dict[str, Connection]] = {}
         self._plugins: list[SupervisedPlugin] = []
+        self._fates: dict[str, Fates] = {}  # by the name of a WASM plugin, whatever its connections
 
     def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:
         """
@@ -210,7 +212,8 @@ class Registry:
 
     def plugins(self) -> tuple[PluginStatus, ...]:
         """How each plugin that was asked for and came up fares: for a status page, or metrics."""
-        return tuple(plugin.status() for plugin in self._plugins)
+        modules = [fates for fates in list(self._fates.values()) if fates.is_loaded]
+        return (*(plugin.status() for plugin in self._plugins), *(fates.status() for fates in modules))
 
     async def close(self) -> None:
         """Ends every backend and every start under way, side by side. May be called more than once."""
@@ -218,6 +221,8 @@ class Registry:
         for task in tasks:
             if not task.done():
                 task.cancel()
+        for fates in self._fates.values():
+            fates.close()
         started = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(backend.close() for backend in started if not isinstance(backend, BaseException)))
 
@@ -272,7 +277,8 @@ class Registry:
         )
 
     async def _module(self, candidate: Candidate, connection: Connection | None) -> WasmBackend:
-        from injector.backends.wasm.flavour import GuestConfiguration  # late: start-up
+        from injector.backends.wasm.fates import Fates  # late: start-up
+        from injector.backends.wasm.flavour import GuestConfiguration
         from injector.backends.wasm.instance import InstanceLimits
         from injector.backends.wasm.start import WasmOptions, start_wasm
 
@@ -282,13 +288,17 @@ class Registry:
                 candidate.name, settings=self._options.configuration.get(candidate.name, {})
             )
         else:
-            configuration = GuestConfiguration(candidate.name, connection.id, connection.configuration())
+            configuration = GuestConfiguration(
+                candidate.name, connection.id, connection.configuration(), connection.name
+            )
+        name = str(candidate)
         return await start_wasm(
             candidate,
             configuration=configuration,
             options=WasmOptions(self._options.wasm_cache, limits),
             environment=self._environment,
             log=self._log,
+            fates=self._fates.setdefault(name, Fates(name)),
         )
 
     async def _reattached(self, prefix: str, attachment: Attachment) -> GoPluginBackend:

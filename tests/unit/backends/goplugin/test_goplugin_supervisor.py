@@ -10,8 +10,9 @@ import pytest
 
 from injector.backends.contract import Limits
 from injector.backends.goplugin import supervisor
-from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervision import RestartPolicy
 from injector.backends.goplugin.supervisor import SupervisedPlugin
+from injector.backends.plugin_status import PluginState
 from injector.errors import (
     AccessDenied,
     CallTimeout,
