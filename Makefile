@@ -30,7 +30,7 @@ demo-sidecar: install ## the sidecar at work: values and templates change, the s
 test: install ## every test that needs no cluster
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-check: install lint types imports proto-check proto-lint proto-breaking error-table ## lint, types, import rules, proto/, generated code
+check: install lint types imports proto-check proto-lint proto-breaking error-table seed-table ## lint, types, import rules, proto/, generated code
 
 lint: install
 	$(BIN)/ruff check .
@@ -61,6 +61,10 @@ proto-breaking: install
 .PHONY: error-table
 error-table: install ## docs/errors.md has every error, with its cause and remedy
 	$(BIN)/python -m tools.error_table --check
+
+.PHONY: seed-table
+seed-table: install ## every sentence of docs/seeds.md has a test or a reason, and the page is current
+	$(BIN)/python -m tools.seed_rows --check
 
 .PHONY: fault-table
 fault-table: install ## every fault of docs/faults.md has a test, and the page is current

@@ -55,6 +55,7 @@ def run(tmp_path: Path) -> Any:
     return call
 
 
+@pytest.mark.seed("000:94", "000:98", "000:171")
 def test_each_connection_has_its_own_credentials_and_nobody_else_s(run: Any, tmp_path: Path) -> None:
     for name in ("prod", "dev"):
         (tmp_path / "key").write_text(f"canary-{name}")
@@ -66,6 +67,7 @@ def test_each_connection_has_its_own_credentials_and_nobody_else_s(run: Any, tmp
     assert [json.loads(line)["key"] for line in done.stdout.splitlines()] == ["canary-prod", "own", "canary-dev"]
 
 
+@pytest.mark.seed("000:94")
 def test_a_connection_is_given_to_an_instance_to_find_out_whether_it_takes_it(run: Any, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("canary-prod")
     assert run("connection", "add", "prod", "--prefix", "DEMO", "--secret-file", "key=key").returncode == 0
