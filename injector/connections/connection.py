@@ -70,10 +70,18 @@ class ConnectionSummary(Struct, frozen=True):
 
 
 class ConnectionSource(Protocol):
-    """Where connections come from. Both methods do I/O and block; they may be called on any thread."""
+    """Where connections come from. All methods do I/O and block; they may be called on any thread."""
 
     def summaries(self) -> tuple[ConnectionSummary, ...]:
         """All of them by name, without opening a seal. Raises InjectorError when they cannot be read."""
+        ...
+
+    def summary(self, name: str) -> ConnectionSummary:
+        """
+        The connection *name*, without opening a seal; others may be unreadable.
+
+        Raises ConnectionUnknown when there is none, another InjectorError when it cannot be read.
+        """
         ...
 
     def load(self, name: str) -> Connection:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from injector.backends.contract import HandsOver, Limits, Releasing, TakesConnections, Watching
-from injector.backends.goplugin.supervision import PluginState, PluginStatus
+from injector.backends.plugin_status import PluginState, PluginStatus
 from injector.errors import (
     CallTimeout,
     InjectorError,

@@ -11,8 +11,9 @@ import pytest
 from waiting import PATIENCE
 
 from injector.backends.contract import Limits
-from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervision import RestartPolicy
 from injector.backends.goplugin.supervisor import SupervisedPlugin
+from injector.backends.plugin_status import PluginState
 from injector.errors import (
     AccessDenied,
     CallTimeout,
