@@ -35,7 +35,7 @@ test: install ## every test that needs no cluster; what fails is run a second ti
 	  echo "== once more, alone: the tests that failed (one that passes now is too sensitive to load)"; \
 	  $(BIN)/pytest --last-failed --last-failed-no-failures=none --verbose; }
 
-check: install lint types imports proto-check proto-lint proto-breaking error-table ## lint, types, import rules, proto/, generated code
+check: install lint types imports proto-check proto-lint proto-breaking error-table seed-table ## lint, types, import rules, proto/, generated code
 
 lint: install
 	$(BIN)/ruff check .
@@ -66,6 +66,10 @@ proto-breaking: install
 .PHONY: error-table
 error-table: install ## docs/errors.md has every error, with its cause and remedy
 	$(BIN)/python -m tools.error_table --check
+
+.PHONY: seed-table
+seed-table: install ## every sentence of docs/seeds.md has a test or a reason, and the page is current
+	$(BIN)/python -m tools.seed_rows --check
 
 .PHONY: fault-table
 fault-table: install ## every fault of docs/faults.md has a test, and the page is current

@@ -76,6 +76,10 @@ class UserStore:
         """See ConnectionSource."""
         return open_store(self._settings, self._environment).summaries()
 
+    def summary(self, name: str) -> ConnectionSummary:
+        """See ConnectionSource."""
+        return open_store(self._settings, self._environment).summary(name)
+
     def load(self, name: str) -> Connection:
         """See ConnectionSource."""
         return open_store(self._settings, self._environment).load(name)

@@ -6,11 +6,10 @@ Sub-commands are imported when they are asked for: `injector version` must not p
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -101,20 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         code = code or report(OutputError.of_stdout(error), as_json=False)
     return code
-
-
-def entry() -> NoReturn:
-    """
-    The process's own end of `main`: exits with its code and without the interpreter's clean-up.
-
-    All that was opened is closed by then; taking gRPC's libraries apart costs 50 ms of CPU in every pod, for nothing.
-    """
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        # None when the process was started without it; a reader that has gone is told of by `main`.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 def _run(arguments: list[str]) -> int:
