@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from e2e import manifests
 from e2e.cluster import Cluster, Refused
-from e2e.conftest import Store
+from e2e.conftest import Store, install
 
 DOMAIN = "config-injector.io"
 # An image without Python, and without our C library.
 FOREIGN = "localhost/busybox:1" if os.environ.get("E2E_NODE_DIRECTORY") else "busybox:1.36"
+
+
+@pytest.fixture(scope="module")
+def webhook(webhook: Cluster, image: str) -> Iterator[Cluster]:
+    """The webhook of a cluster before Kubernetes 1.35; afterwards that of this one again."""
+    install(webhook, image, "agent.envFileKeyRef=off")
+    yield webhook
+    install(webhook, image)
 
 
 def foreign(**container: Any) -> dict[str, Any]:
