@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import PATIENCE
 
 from injector import errors
 from injector.errors import InjectorError
@@ -199,7 +200,7 @@ def signed_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
         yield {"url": found[1], **_prepared(found[1])}
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def _prepared(url: str) -> dict[str, str]:
