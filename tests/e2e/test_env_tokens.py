@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e import manifests
-from e2e.cluster import Cluster, Refused
+from e2e.cluster import Cluster, Refused, until
 from e2e.conftest import Store, install
 
 DOMAIN = "config-injector.io"
@@ -41,10 +41,11 @@ def foreign(**container: Any) -> dict[str, Any]:
 def test_a_container_with_a_command_gets_them(webhook: Cluster, namespace: Cluster, store: Store, image: str) -> None:
     namespace.kubectl("label", "namespace", namespace.namespace, "pod-security.kubernetes.io/enforce=restricted")
     store.put(shop__db="it's $(one)")
-    program = 'echo "$DSN $0 $$"; while true; do sleep 1; done'
+    program = 'echo "$DSN $0 $$$$"; while true; do sleep 1; done'  # `$$` is the kubelet's way to write a `$`
     namespace.apply(foreign(command=["sh", "-c", program], args=["$(AWS_REGION)"]))
     namespace.ready("shop")
-    assert namespace.logs("shop", "app") == "postgres://it's $(one)@db eu-west-1 1\n", "as process 1, as it would be"
+    told = until(lambda: namespace.logs("shop", "app"), what="what it prints")
+    assert told == "postgres://it's $(one)@db eu-west-1 1\n", "as process 1, as it would be"
 
 
 def test_a_container_without_a_command_is_told_what_it_can_do(webhook: Cluster, namespace: Cluster) -> None:
