@@ -57,12 +57,31 @@ class ConnectionSummary(Struct, frozen=True):
     settings: Mapping[str, Any] = {}
     secret_fields: tuple[str, ...] = ()
 
+    def document(self) -> dict[str, Any]:
+        """As programs get it: docs/output-format.md."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "prefix": self.prefix,
+            "version": self.version,
+            "settings": self.settings,
+            "secrets": list(self.secret_fields),
+        }
+
 
 class ConnectionSource(Protocol):
-    """Where connections come from. Both methods do I/O and block; they may be called on any thread."""
+    """Where connections come from. All methods do I/O and block; they may be called on any thread."""
 
     def summaries(self) -> tuple[ConnectionSummary, ...]:
         """All of them by name, without opening a seal. Raises InjectorError when they cannot be read."""
+        ...
+
+    def summary(self, name: str) -> ConnectionSummary:
+        """
+        The connection *name*, without opening a seal; others may be unreadable.
+
+        Raises ConnectionUnknown when there is none, another InjectorError when it cannot be read.
+        """
         ...
 
     def load(self, name: str) -> Connection:

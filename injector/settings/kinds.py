@@ -41,6 +41,17 @@ class Kind(Struct, frozen=True):
     choices: tuple[str, ...] = ()
 
 
+def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    """A `parse` for the texts that *pattern* matches as a whole: gives them back."""
+
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError
+        return text
+
+    return parse
+
+
 _DURATION = r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+"
 _DURATION_PART = r"([0-9]+(?:\.[0-9]*)?)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
 _SECONDS = {

@@ -12,8 +12,8 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from injector.backends.contract import Limits, Releasing, TakesConnections, Watching
-from injector.backends.goplugin.supervision import PluginState, PluginStatus
+from injector.backends.contract import HandsOver, Limits, Releasing, TakesConnections, Watching
+from injector.backends.plugin_status import PluginState, PluginStatus
 from injector.errors import (
     CallTimeout,
     InjectorError,
@@ -26,7 +26,7 @@ from injector.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from injector.backends.contract import Answer
     from injector.backends.goplugin.supervision import PluginInstance, RestartPolicy
@@ -166,6 +166,18 @@ class SupervisedPlugin:
         instance: object = self.instance
         if isinstance(instance, Releasing):
             await instance.release(leases, connection=connection)
+
+    def let_go(self, references: Sequence[Reference]) -> None:
+        """See HandsOver.let_go."""
+        instance: object = self.instance
+        if isinstance(instance, HandsOver):
+            instance.let_go(references)
+
+    def take_over(self, leases: Mapping[Reference, str]) -> None:
+        """See HandsOver.take_over. They are lost with the instance, as its own are."""
+        instance: object = self.instance
+        if isinstance(instance, HandsOver):
+            instance.take_over(leases)
 
     async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109  # part of the contract
         """See contract.TakesConnections. A restart counts into *timeout*."""
