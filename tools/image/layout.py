@@ -14,6 +14,9 @@ USER = "65532:65532"
 ENTRYPOINT = ("injector",)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WORKING_DIRECTORY = "/"
+CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
+# Where OpenSSL looks by itself differs from one build of Python to the next; Go and curl know this variable as well.
+ENVIRONMENT = {"SSL_CERT_FILE": f"/{CERTIFICATES}"}
 LABELS = {
     "org.opencontainers.image.title": "injector",
     "org.opencontainers.image.description": (
