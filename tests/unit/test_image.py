@@ -149,6 +149,8 @@ def test_a_base_image_is_read_back(content: Path, tmp_path: Path) -> None:
     stdlib = content / "usr" / "local" / "lib" / "python3.11"
     stdlib.mkdir(parents=True)
     (stdlib / "os.py").write_text("a = 1\n")
+    (stdlib / "linked.py").symlink_to("../python3.11/os.py")
+    (stdlib / "dangling.py").symlink_to("nowhere.py")
     (content / "usr" / "local" / "bin").mkdir()
     (content / "usr" / "local" / "bin" / "python3.11").write_text("")
     output = tmp_path / "base.tar"
@@ -159,6 +161,8 @@ def test_a_base_image_is_read_back(content: Path, tmp_path: Path) -> None:
     assert not found.has_certificates
     base.unpack(found, tmp_path / "unpacked")
     assert (tmp_path / "unpacked/usr/local/lib/python3.11/os.py").read_text() == "a = 1\n"
+    assert (tmp_path / "unpacked/usr/local/lib/python3.11/linked.py").read_text() == "a = 1\n"
+    assert not (tmp_path / "unpacked/usr/local/lib/python3.11/dangling.py").is_symlink()
     assert not (tmp_path / "unpacked/usr/data").exists()
 
 

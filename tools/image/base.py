@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,14 +55,26 @@ def read(path: Path, *, compress: bool) -> Base:
 def unpack(below: Base, into: Path) -> None:
     """Puts the standard library of *below*, and what its list of contents is read from, into the root *into*."""
     stdlib = below.python.stdlib.lstrip("/") + "/"
-    for name, entry in below.inside.files.items():
-        if entry.kind == "file" and (name.startswith(stdlib) or _LISTED.fullmatch(name)):
+    for name in below.inside.files:
+        if name.startswith(stdlib) or _LISTED.fullmatch(name):
             if ".." in Path(name).parts:
                 raise BuildError(f"the base has a path that leaves its root: {name}")
-            target = into / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(below.inside.data(name))
-            target.chmod(entry.mode | 0o400)
+            source = _followed(below.inside, name)
+            if source is not None:
+                target = into / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(below.inside.data(source))
+                target.chmod(below.inside.files[source].mode | 0o400)
+
+
+def _followed(inside: contents.Contents, name: str) -> str | None:
+    # Debian's standard library has modules that are links; two are one more than was ever seen.
+    for _ in range(3):
+        entry = inside.files.get(name)
+        if entry is None or entry.kind != "link":
+            return name if entry is not None and entry.kind == "file" else None
+        name = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), entry.content)).lstrip("/")
+    return None
 
 
 def _python(inside: contents.Contents, path: Path) -> Python:
