@@ -88,12 +88,12 @@ def test_there_is_no_shell_and_nothing_that_its_user_could_change(image: Content
 
 
 def test_it_has_the_authorities_that_its_variable_names(image: Contents) -> None:
-    assert "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" in image.config["Env"]
+    named = {item.partition("=")[2] for item in image.config["Env"] if "CERT" in item or "CA_BUNDLE" in item}
+    assert named == {f"/{layout.CERTIFICATES}"}
     bundle = image.data(layout.CERTIFICATES).decode()
     assert bundle.count("BEGIN CERTIFICATE") > 100
     packages = f"usr/local/lib/injector/lib/python{host_python.describe().version}/site-packages"
     assert bundle == image.data(f"{packages}/certifi/cacert.pem").decode(), "not those of the machine that built it"
-    assert image.data(f"{packages}/botocore/cacert.pem")
 
 
 def plain(name: str) -> str:
@@ -183,8 +183,8 @@ def test_python_m_injector_is_the_command_in_the_image_too(root: Path, image: Co
 
 @pytest.fixture
 def tls_server() -> Iterator[tuple[int, bytes]]:
-    """A server for `localhost` whose certificate is of an authority that nobody knows: its port, and the authority."""
-    material = certificates.issue(["localhost"], 86400.0, time.time())
+    """A server at 127.0.0.1 whose certificate is of an authority that nobody knows: its port, and the authority."""
+    material = certificates.issue(["localhost", "127.0.0.1"], 86400.0, time.time())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as pair:
         pair.write(material.key + material.certificate)
@@ -238,6 +238,32 @@ def test_an_authority_of_ones_own_is_trusted_when_it_is_mounted_and_named(
     assert known.stdout.split() == ["1", "hello"], known.stderr
 
 
+AWS_CLIENT = """
+import sys, botocore.session
+session = botocore.session.get_session()
+session.set_credentials("a", "b")
+client = session.create_client("ssm", region_name="eu-west-1", endpoint_url=f"https://127.0.0.1:{sys.argv[1]}",
+                               config=botocore.config.Config(retries={"total_max_attempts": 1}))
+try:
+    client.get_parameter(Name="a")
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_aws_is_asked_with_the_same_bundle(root: Path, image: Contents, tls_server: tuple[int, bytes]) -> None:
+    port, authority = tls_server
+    command = [f"/{layout.PREFIX}/bin/python", "-I", "-c", AWS_CLIENT, str(port)]
+    assert run(root, image, *command).stdout.strip() == "SSLError"
+    # In the place of the image's own, as an image that is made of this one has it.
+    (root / layout.CERTIFICATES).write_bytes(authority)
+    try:
+        answered = run(root, image, *command)
+    finally:
+        (root / layout.CERTIFICATES).write_bytes(image.data(layout.CERTIFICATES))
+    assert answered.stdout.strip() not in ("", "SSLError"), answered.stderr
+
+
 # -------------------------------------------------------------------------------------------------- the Containerfile
 
 
@@ -248,8 +274,10 @@ def base_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     host_python.fill(folder / "root", folder)
     packages = folder / "root" / host_python.describe().stdlib.lstrip("/") / "site-packages"
     packages.mkdir()
-    (pip,) = (Path(ensurepip.__path__[0]) / "_bundled").glob("pip-*.whl")
-    with zipfile.ZipFile(pip) as wheel:
+    bundled = [*(Path(ensurepip.__path__[0]) / "_bundled").glob("pip-*.whl")]
+    if not bundled:
+        pytest.skip("this Python brings no pip for the base")
+    with zipfile.ZipFile(bundled[0]) as wheel:
         wheel.extractall(packages)
     layer = archive.layer(folder / "root", "base", epoch=0, compress=False)
     config = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
@@ -265,6 +293,8 @@ class Buildah:
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run([*self._command, *arguments], check=False, capture_output=True, text=True, cwd=ROOT)
+        if "No matching distribution found" in done.stderr:
+            pytest.skip("no package index is to be had from within a container build")
         assert done.returncode == 0, (shlex.join(arguments), done.stderr[-3000:])
         return done.stdout
 

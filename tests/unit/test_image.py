@@ -41,7 +41,7 @@ def test_the_containerfile_configures_what_the_program_does() -> None:
     final = dict(instructions(2))
     assert json.loads(final["ENTRYPOINT"]) == list(layout.ENTRYPOINT)
     assert (final["USER"], final["WORKDIR"]) == (layout.USER, layout.WORKING_DIRECTORY)
-    assert dict(item.split("=", 1) for item in final["ENV"].split()) == layout.ENVIRONMENT
+    assert dict(item.split("=", 1) for item in shlex.split(final["ENV"])) == layout.ENVIRONMENT
     labels = dict(item.split("=", 1) for item in shlex.split(final["LABEL"]))
     ours = {**Label("${VERSION}", "${REVISION}").all(), "org.opencontainers.image.created": "${CREATED}"}
     assert labels == ours
