@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from injector.cli.main import entry
+from injector.cli.start import entry
 
 if __name__ == "__main__":
     entry()

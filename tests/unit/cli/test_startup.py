@@ -111,7 +111,7 @@ def test_python_m_injector_is_the_command_and_loads_no_more_than_it() -> None:
         return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
     module = run("-m", "injector", "version")
-    code = run("-c", "import sys; from injector.cli.main import entry; sys.argv[1:] = ['version']; entry()")
+    code = run("-c", "import sys; from injector.cli.start import entry; sys.argv[1:] = ['version']; entry()")
     assert module.stdout == code.stdout
     more = {name.partition(".")[0] for name in loaded(module) - loaded(code)}
     assert more <= {"runpy", "pkgutil", "importlib"}, "beyond what -m itself is made of"
