@@ -23,7 +23,9 @@ _MOST_WAITING: Final = 64
 _MOST_NAMED: Final = 5
 _LONGEST_PAUSE: Final = 300.0
 _FORBIDDEN: Final = 403
-_PASSING: Final = frozenset({401, 429})  # a token that is over is replaced by the kubelet; too many calls for a while
+# What may pass by itself: a token that is over, which the kubelet replaces; too many calls; rights that come later, or
+# that an API server which has just started does not know yet.
+_PASSING: Final = frozenset({401, 403, 429})
 _MOST_DOUBLINGS: Final = 9  # more than _LONGEST_PAUSE; a float ends at 1024, which are days
 _FAILING: Final = frozenset({FileState.FAILED, FileState.PENDING})
 _REASONS: Final = {
@@ -155,8 +157,6 @@ class PodEvents:
             hint = needed if error.status == _FORBIDDEN else error.hint
             self._log.warning("Events cannot be written", reason=error.message, hint=hint)
         self._failures += 1
-        if error.status == _FORBIDDEN:
-            return _LONGEST_PAUSE
         if error.status is not None and error.status < 500 and error.status not in _PASSING:  # HTTP
             del self._waiting[0]  # it would be refused again
             return 0.0

@@ -72,16 +72,17 @@ class SelfSignedKeeper:
         raise ClusterError(f"the Secret {self._namespace}/{self._secret} or {self._configuration} changes all the time")
 
     def _look_once(self) -> Material:
-        found = self._read()
-        current = certificates.from_secret_data((found or {}).get("data"))
+        found = self._read() or self._made()
+        current = certificates.from_secret_data(found.get("data"))
         now = self._clock()
         if current is not None and not current.is_due(now, self._names):
+            self._unwritten = None
             self._trust(current)
             return current
         renewed = self._next(current.bundle if current else (), now)
         # Trusted first, written then: no replica can find a certificate that the API server would refuse.
         self._trust(renewed)
-        self._write(found or self._made(), renewed)
+        self._write(found, renewed)
         self._unwritten = None
         self._trust(renewed)  # somebody may have set the bundle to what it was before
         return renewed

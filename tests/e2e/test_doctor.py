@@ -11,7 +11,7 @@ from typing import Any
 
 from e2e import manifests
 from e2e.cluster import Cluster
-from e2e.conftest import Store
+from e2e.conftest import RELEASE_NAMESPACE, Store
 
 INJECTOR = str(Path(sys.executable).with_name("injector"))
 
@@ -38,7 +38,8 @@ def problems(findings: list[dict[str, Any]], check: str) -> list[str]:
 
 def test_a_healthy_webhook_is_reached(webhook: Cluster) -> None:
     _, findings = doctor(webhook, "--cluster")
-    assert not problems(findings, "webhook")
+    # Those of other tests may be just starting.
+    assert not [problem for problem in problems(findings, "webhook") if RELEASE_NAMESPACE in problem]
     assert any(one["message"] == "the webhook answers, and adds the sidecar" for one in findings)
 
 

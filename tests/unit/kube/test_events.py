@@ -131,7 +131,7 @@ def test_a_token_that_does_not_say_is_an_error_with_a_hint(tmp_path: Path, token
     assert "POD_NAME" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("status", [None, 401, 429, 503])
+@pytest.mark.parametrize("status", [None, 401, 403, 429, 503])
 async def test_after_days_without_an_api_server_events_are_still_tried(
     monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
