@@ -22,7 +22,12 @@ from e2e.node import Node
 KUBECONFIG = os.environ.get("E2E_KUBECONFIG", "")
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-TURNS = {"test_injected_pods": "release", "test_doctor": "release", "test_webhook_admission": "admission"}
+TURNS = {
+    "test_injected_pods": "release",
+    "test_sidecar_mode": "release",
+    "test_doctor": "release",
+    "test_webhook_admission": "admission",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
