@@ -59,7 +59,10 @@ class Ui:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, self.log.read_text()
+        if not line:
+            self.process.stdout.close()
+            self.process.wait(PATIENCE)
+            raise AssertionError(self.log.read_text())
         self.url: str = json.loads(line)["url"]
         address, _, self.token = self.url.partition("/#token=")
         self.origin = address
