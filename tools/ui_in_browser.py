@@ -57,13 +57,17 @@ class Program:
             )
 
     def waits_for(self, what: str, ask: Callable[[], Any], *, within: float = PATIENCE) -> Any:
-        """The first true answer of *ask*; AssertionError, with its log, when the program ends before."""
+        """The first true answer of *ask*. AssertionError when there is none or the program ends; then it is stopped."""
 
         def asked() -> Any:
             assert self.process.poll() is None, self.log.read_text()
             return ask()
 
-        return eventually(what, asked, within=within)
+        try:
+            return eventually(what, asked, within=within)
+        except BaseException:
+            self.stop()  # nobody else knows of it yet
+            raise
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends it, if it still runs, and gives its exit code."""
