@@ -30,7 +30,7 @@ class Guest:
         self.kernel = Kernel(self.store, kernel_module(runtime), "plugin demo")
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: self.kernel._exports[name](self.store, *arguments)
+        return lambda *arguments: self.kernel._exports.call(name, *arguments)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_new_call_finds_nothing_of_the_last(guest: Guest) -> None:
     guest.kernel.begin(b"input")
     assert guest.kernel.output(most=MOST) == b""
     assert guest.kernel.error(most=MOST) is None
-    raw = guest.kernel._memory.read(guest.store, 0, guest.kernel._memory.data_len(guest.store))
+    raw = guest.kernel._memory.read(0, guest.kernel._memory.size())
     assert b"secret" not in raw
     assert bytes(raw).count(b"input") == 1
     assert guest.input_length() == 5
