@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import wasmtime
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasm_modules import compiled
 
@@ -34,6 +34,7 @@ def exports() -> Iterator[Exports]:
         yield Exports(store, wasmtime.Instance(store, module, []), signatures(exported_types(module)))
 
 
+@settings(deadline=None)
 @given(number=st.integers(-(2**31), 2**32 - 1), wide=st.integers(-(2**63), 2**63 - 1))
 def test_every_integer_arrives_and_comes_back_signed(exports: Exports, number: int, wide: int) -> None:
     signed = number - 2**32 if number >= 2**31 else number
@@ -56,6 +57,7 @@ def test_a_trap_is_a_trap_and_a_function_of_other_types_is_none(exports: Exports
     assert exports.has_function("same64")
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 65536 - 300), data=st.binary(max_size=300))
 def test_what_is_written_is_read(exports: Exports, start: int, data: bytes) -> None:
     assert exports.memory is not None
