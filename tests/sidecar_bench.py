@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import io
 import random
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+from waiting import PATIENCE
 
 from injector.app.reconcile.engine import Sidecar
 from injector.app.reconcile.request import SidecarRequest
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from injector.app.status import FileStatus
     from injector.backends.contract import Answer, Outcome
     from injector.model.references import Reference
-
-PATIENCE = 60.0
 
 
 class FakeClock:
@@ -162,9 +163,11 @@ class SpySink(FileSink):
         self.published: Counter[str] = Counter()
         self.failure: InjectorError | None = None
         self.block: Any = None
+        self.entered = threading.Event()
 
     def publish(self, result: Result) -> bool:
         self.published[result.target.name] += 1
+        self.entered.set()
         if self.block is not None:
             self.block.wait(PATIENCE)
         if self.failure is not None:

@@ -17,13 +17,11 @@ from injector.telemetry.meter import Meter
 from injector.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from injector.app.status import FileState
     from injector.settings.schema import Settings
-
-PATIENCE = 90.0
 
 
 class Running:
@@ -74,12 +72,6 @@ async def running(
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await backends.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def content(path: Path) -> str | None:

@@ -41,6 +41,8 @@ _GRACE_FOR_STORE = 0.5
 
 _PARENT_CHECK_MS = 5000  # in case something else holds the host's end of the pipe open
 
+_END = b"\xff"  # on the pipe that wakes the main thread; other bytes are the numbers of signals
+
 
 def serve(store: TokenStore, *, name: str = "", version: str = "unknown", workers: int = WORKERS) -> NoReturn:
     """
@@ -151,7 +153,9 @@ class _Plugin:
         while os.getppid() == self._parent:
             for fd, events in poller.poll(_PARENT_CHECK_MS):
                 if fd == self._wake_read:
-                    return
+                    if _END in os.read(fd, 64):
+                        return
+                    continue  # a signal: its handler runs before the next wait
                 if fd == self._original_stdout and events & (select.POLLERR | select.POLLHUP):
                     self._is_host_waiting = False
                     return
@@ -199,9 +203,13 @@ class _Plugin:
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's business; it then asks us to end
         signal.signal(signal.SIGTERM, lambda *_: self._wake())
+        # The handler runs only when the main thread comes back from its wait, and a signal does not end that wait when
+        # it comes just before it, or when another thread takes it. The byte that Python writes for it does.
+        os.set_blocking(self._wake_write, False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def _wake(self) -> None:
-        os.write(self._wake_write, b"x")
+        os.write(self._wake_write, _END)
 
     def _report(self, wishes: HostWishes) -> None:
         for problem in wishes.problems:

@@ -13,25 +13,37 @@ if TYPE_CHECKING:
 
 SIDECAR: Final = "injector"
 INIT: Final = "injector-init"
+DELIVERY: Final = "injector-exec"
 TEMPLATES: Final = "injector-templates"
 SETTINGS: Final = "injector-settings"
 OUTPUT: Final = "injector-output"
 SCRATCH: Final = "injector-scratch"
-CONTAINER_NAMES: Final = frozenset({SIDECAR, INIT})
-VOLUME_NAMES: Final = frozenset({TEMPLATES, SETTINGS, OUTPUT, SCRATCH})
+HANDOVER: Final = "injector-handover"
+CONTAINER_NAMES: Final = frozenset({SIDECAR, INIT, DELIVERY})
+VOLUME_NAMES: Final = frozenset({TEMPLATES, SETTINGS, OUTPUT, SCRATCH, HANDOVER, DELIVERY})
 
 TEMPLATES_PATH: Final = "/injector/templates"
 SETTINGS_PATH: Final = "/injector/settings"
 SETTINGS_FILE: Final = "injector.yaml"
 SCRATCH_PATH: Final = "/tmp"  # noqa: S108  # a volume of its own
+HANDOVER_PATH: Final = "/injector/handover"
+DELIVERY_PATH: Final = "/injector/exec"
+PATHS: Final = (TEMPLATES_PATH, SETTINGS_PATH, SCRATCH_PATH, HANDOVER_PATH, DELIVERY_PATH)
 CONTROL: Final = f"{SCRATCH_PATH}/injector.sock"
 _SCRATCH_SIZE: Final = "16Mi"
+_DELIVERY_SIZE: Final = "128Mi"
+_STARTED: Final = (
+    *(f"{DELIVERY_PATH}/loader", "--library-path", f"{DELIVERY_PATH}/lib", f"{DELIVERY_PATH}/python3"),
+    *("-I", "-S", "-B", "-X", "utf8", f"{DELIVERY_PATH}/run.py"),
+)
+"""What `injector deliver` has written there, see app.delivering."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
     """
     What the containers of one pod are made of. `arguments` are those of `run` and of `init`, `lasting` those of `run`
-    alone; `environment` and `token_mounts` are entries for the container. `listen` is `host:port`, or empty.
+    alone; `environment` and `token_mounts` are entries for the container. `hands_over`: `init` leaves its values to the
+    `run` that follows it.
     """
 
     image: str
@@ -42,6 +54,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     output_path: str
     has_templates: bool
     has_settings: bool
+    hands_over: bool
     arguments: Sequence[str]
     lasting: Sequence[str]
     environment: Sequence[Mapping[str, Any]]
@@ -66,12 +79,35 @@ def init_container(plan: Plan) -> dict[str, Any]:
     return _container(plan, INIT, ["init", *plan.arguments], [])
 
 
+def delivery(plan: Plan) -> dict[str, Any]:
+    """A container that writes the program of `started_by` and ends."""
+    container = _container(plan, DELIVERY, ["deliver", DELIVERY_PATH], [])
+    mount = {"name": DELIVERY, "mountPath": DELIVERY_PATH}
+    scratch = {"name": SCRATCH, "mountPath": SCRATCH_PATH}
+    # Nothing of what the others have: it asks no store, and reads no file.
+    own = [each for each in container["env"] if each["name"] in ("POD_NAME", "POD_NAMESPACE", "TMPDIR")]
+    return container | {"env": own, "volumeMounts": [mount, scratch]}
+
+
+def started_by(directory: str, names: Sequence[str], command: Sequence[str]) -> list[str]:
+    """The container's own *command*, with variables from the files *names* in *directory*; its `$(NAME)` stay."""
+    return [*_STARTED, directory.replace("$", "$$"), *names, "--", *command]
+
+
 def volumes(
-    *, config_maps: Iterable[str], fields: Iterable[tuple[str, str]], settings: Mapping[str, Any] | None, size: str
+    *,
+    config_maps: Iterable[str],
+    fields: Iterable[tuple[str, str]],
+    settings: Mapping[str, Any] | None,
+    size: str,
+    handover: bool,
+    delivery: bool,
 ) -> list[dict[str, Any]]:
     """
     The volumes: templates of *config_maps* and of annotations (*fields*: path, annotation), the *settings* (a volume's
-    source), the output, and room for sockets. What is there already may change later; so may they.
+    source), the output, room for sockets, a place for the *handover*, which containers of ours alone mount, and one for
+    the program of the *delivery*.
+    What is there already may change later; so may they.
     """
     sources: list[dict[str, Any]] = [{"configMap": {"name": name}} for name in config_maps]
     items = [{"path": path, "fieldRef": _annotation(annotation)} for path, annotation in fields]
@@ -84,6 +120,10 @@ def volumes(
         found.append({"name": SETTINGS, **settings})
     found.append({"name": OUTPUT, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     found.append({"name": SCRATCH, "emptyDir": {"medium": "Memory", "sizeLimit": _SCRATCH_SIZE}})
+    if delivery:  # a program, no secret: not for memory
+        found.append({"name": DELIVERY, "emptyDir": {"sizeLimit": _DELIVERY_SIZE}})
+    if handover:
+        found.append({"name": HANDOVER, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     return found
 
 
@@ -143,6 +183,8 @@ def _environment(plan: Plan, variables: list[dict[str, Any]]) -> list[dict[str, 
     ]
     if plan.has_settings:
         own.append({"name": "INJECTOR_CONFIG", "value": f"{SETTINGS_PATH}/{SETTINGS_FILE}"})
+    if plan.hands_over:
+        own.append({"name": "INJECTOR_HANDOVER", "value": HANDOVER_PATH})
     taken = {variable["name"] for variable in own}
     return [*own, *(dict(variable) for variable in plan.environment if variable["name"] not in taken)]
 
@@ -155,6 +197,8 @@ def _mounts(plan: Plan) -> list[dict[str, Any]]:
         mounts.append({"name": SETTINGS, "mountPath": SETTINGS_PATH, "readOnly": True})
     mounts.append({"name": OUTPUT, "mountPath": plan.output_path})
     mounts.append({"name": SCRATCH, "mountPath": SCRATCH_PATH})
+    if plan.hands_over:
+        mounts.append({"name": HANDOVER, "mountPath": HANDOVER_PATH})
     return [*mounts, *map(dict, plan.token_mounts)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import PATIENCE
 
 from injector.errors import PluginAnswerInvalid, PluginCrashed
 from injector.sdk.testing import FakeHost, PluginContract
@@ -142,8 +143,7 @@ Demo.configure = configure
         QUIET,
         """
 def configure(self, connection, settings):
-    print(settings, file=sys.stderr)
-    __import__("time").sleep(1)  # what is printed right before the end may be lost with the stream
+    os.write(2, str(settings).encode())  # what is printed right before the end may be lost with the stream
 Demo.configure = configure
 """,
         "value of a setting",
@@ -152,7 +152,7 @@ Demo.configure = configure
         QUIET,
         """
 def changed(answers, asked):
-    print(answers, file=sys.stderr)
+    os.write(2, str(answers).encode())
     return answers
 """,
         "values of these paths",
@@ -167,7 +167,7 @@ class Demo(PluginContract):
 
 
 def started(python_plugin: Callable[..., Path], change: str) -> FakeHost:
-    return FakeHost([python_plugin(source=SOURCE.replace("# breaks here", change))])
+    return FakeHost([python_plugin(source=SOURCE.replace("# breaks here", change))], start_timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(("test", "change", "said"), BROKEN.values(), ids=BROKEN)

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import PATIENCE
 
 from injector.sdk.building.build import build
 from injector.sdk.scaffold.new import new_project, project_files
-from injector.sdk.testing import PluginContract
+from injector.sdk.testing import PluginContract as Contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class PluginContract(Contract):
+    """The contract on a machine that is loaded many times over."""
+
+    start_within = PATIENCE
+    ends_within = PATIENCE
+
 
 SIMPLE = """
 import os, pathlib, time

@@ -9,11 +9,11 @@ import os
 import socket
 import ssl
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 from injector import errors
 from injector.app import build
@@ -49,7 +49,7 @@ serve(Store(), name="sdk")
 """
 
 
-async def ask(backend, path: str, *, timeout: float = 20):
+async def ask(backend, path: str, *, timeout: float = PATIENCE):
     (answer,) = [answer async for answer in backend.fetch([Reference("X", path)], timeout=timeout)]
     return answer[1]
 
@@ -87,10 +87,8 @@ while True:
 
 
 async def refused(start_backend, candidate, wiring: Wiring = REQUIRED) -> errors.PluginError:
-    started = time.monotonic()
     with pytest.raises(errors.PluginError) as caught:
         await start_backend(candidate, wiring=wiring)
-    assert time.monotonic() - started < 10
     assert str(candidate) in caught.value.message
     return caught.value
 
@@ -192,7 +190,7 @@ def test_the_sdk_serves_the_host_of_its_start_and_nobody_else(start_plugin, tmp_
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with socket.socket(socket.AF_UNIX) as raw:
-            raw.settimeout(10)
+            raw.settimeout(PATIENCE)
             raw.connect(plugin.address)
             with context.wrap_socket(raw) as secured:
                 secured.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
@@ -203,7 +201,7 @@ def test_the_sdk_serves_the_host_of_its_start_and_nobody_else(start_plugin, tmp_
             first_bytes(identity)
     assert plugin.logged("not the host's")["@level"] == "warn"
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(10)
+        raw.settimeout(PATIENCE)
         raw.connect(plugin.address)
         raw.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
         assert not raw.recv(1000).startswith(b"\0\0")  # an alert, and no HTTP/2
@@ -311,10 +309,8 @@ async def test_a_deadline_holds(fault) -> None:
 async def test_a_plugin_killed_in_the_middle_of_a_call_is_reported_at_once(fault) -> None:
     waiting = asyncio.ensure_future(ask(fault, "sleep:60000"))
     assert await value(fault, "first") == "first->"
-    started = time.monotonic()
     psutil.Process(fault.pid).kill()
     error = await waiting
-    assert time.monotonic() - started < 2
     assert isinstance(error, errors.PluginCrashed)
     assert "killed by signal SIGKILL" in error.message
 
@@ -337,10 +333,7 @@ async def test_no_descriptor_is_left(start_backend, install, faultplugin, descri
     for wiring in (REQUIRED, BOTH, OFF) * 3:
         await once(wiring)
     gc.collect()
-    deadline = time.monotonic() + 10
-    while descriptors() > before:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await until(lambda: descriptors() <= before)
 
 
 # -------------------------------------------------------------------------------------------- sockets and their peers

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import PATIENCE
 
 from injector import errors
 from injector.model.references import Reference, Value
@@ -252,7 +253,7 @@ async def test_a_single_reference_is_asked_by_get_parameter_whose_errors_say_mor
 async def test_the_version_comes_with_the_value(fake_ssm, start_aws) -> None:
     backend = await start_aws(fake_ssm.url)
     asked = [Reference("AWSPARAMSTR", "/a"), Reference("AWSPARAMSTR", "/b", "version=3")]
-    versions = {reference.path: value.version async for reference, value in backend.fetch(asked, timeout=20)}
+    versions = {reference.path: value.version async for reference, value in backend.fetch(asked, timeout=PATIENCE)}
     assert versions == {"/a": "7", "/b": "3"}
 
 
@@ -270,7 +271,7 @@ async def test_a_thousand_parameters_at_40_calls_a_second_all_come_with_few_call
     assert answers == {f"/app/{n}": f"value of /app/{n}" for n in range(1000)}
     assert counts[("GetParameters", "ok")] == 100
     assert sum(counts.values()) - 100 <= 30
-    assert seconds < 10  # 1.5 s is the least that the service allows; a busy machine is slower
+    assert seconds < PATIENCE  # 1.5 s is the least that the service allows; a busy machine is slower
 
 
 @pytest.mark.fault(57, "all get their values; each that is refused waits by itself")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 from injector import errors
 from injector.backends.discovery import Candidate, Kind, SearchPath, SearchPlace, find
@@ -20,15 +21,11 @@ from injector.telemetry.logs import Level, Log
 from tools.plugin_faults import ENDLESS_NOISE, MALFORMED_HANDSHAKES, PROGRAMS, handshake, script
 
 
-async def refused(
-    start_backend, candidate: Candidate, *, start_timeout: float = 20, within: float = 10
-) -> InjectorError:
-    """The error of a start that fails: in time, with the plugin's name and path, and nothing left behind."""
+async def refused(start_backend, candidate: Candidate, *, start_timeout: float = PATIENCE) -> InjectorError:
+    """The error of a start that fails: with the plugin's name and path, and nothing left behind."""
     before = set(psutil.Process().children(recursive=True))
-    started = time.monotonic()
     with pytest.raises(errors.PluginError) as caught:
         await start_backend(candidate, start_timeout=start_timeout)
-    assert time.monotonic() - started < within
     assert caught.value.exit_code is ExitCode.PLUGIN
     assert str(candidate) in caught.value.message
     assert caught.value.message.isprintable()
@@ -37,7 +34,7 @@ async def refused(
     return caught.value
 
 
-async def ask(backend, path: str, *, timeout: float = 20):
+async def ask(backend, path: str, *, timeout: float = PATIENCE):
     (answer,) = [answer async for answer in backend.fetch([Reference("FAULT", path)], timeout=timeout)]
     return answer[1]
 
@@ -142,7 +139,7 @@ async def test_writes_to_standard_error_for_ever_without_a_handshake(start_backe
 
 @pytest.mark.fault(3, "an error at the start's time-out, with what it printed; no process is left")
 async def test_hangs_before_the_handshake(start_backend, install) -> None:
-    error = await refused(start_backend, install("silent", PROGRAMS["says nothing"]), start_timeout=0.7, within=5)
+    error = await refused(start_backend, install("silent", PROGRAMS["says nothing"]), start_timeout=0.7)
     assert isinstance(error, errors.PluginStartTimeout)
     assert 'sent no handshake within 0.7 s; it began with "wait"' in error.message
 
@@ -172,14 +169,14 @@ async def test_does_not_listen_where_it_says(start_backend, install, program: st
 
 async def test_listens_and_never_answers(start_backend, install) -> None:
     candidate = install("deaf", PROGRAMS["never answers"])
-    error = await refused(start_backend, candidate, start_timeout=1, within=5)
+    error = await refused(start_backend, candidate, start_timeout=1)
     assert isinstance(error, errors.PluginStartTimeout)
     assert "did not answer at /" in error.message
     assert "within 1 s" in error.message
 
 
 async def test_answers_with_something_that_is_not_http2(start_backend, install) -> None:
-    error = await refused(start_backend, install("http", PROGRAMS["not HTTP/2"]), start_timeout=5)
+    error = await refused(start_backend, install("http", PROGRAMS["not HTTP/2"]), start_timeout=PATIENCE)
     assert isinstance(error, errors.PluginError)
 
 
@@ -194,14 +191,12 @@ async def test_ends_between_handshake_and_first_answer(start_backend, install) -
 async def test_dies_in_the_middle_of_a_call(start_backend, install, faultplugin) -> None:
     backend = await start_backend(install("fault", faultplugin))
     waiting = asyncio.ensure_future(ask(backend, "sleep:60000"))
-    started = time.monotonic()
     for error in (await ask(backend, "exit:3"), await waiting, await ask(backend, "later")):
         assert isinstance(error, errors.PluginCrashed)
         assert error.exit_code is ExitCode.PLUGIN
         assert backend.name in error.message
         assert "exit code 3" in error.message
         assert "last words of the plugin" in error.message
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.go
@@ -221,13 +216,8 @@ async def test_hangs_in_a_call(start_backend, install, faultplugin) -> None:
     backend = await start_backend(install("fault", faultplugin))
     process = psutil.Process(backend.pid)
     process.suspend()
-    started = time.monotonic()
-    while process.status() != psutil.STATUS_STOPPED:  # it may answer until then
-        assert time.monotonic() - started < 30
-        await asyncio.sleep(0.01)
-    started = time.monotonic()
+    await until(lambda: process.status() == psutil.STATUS_STOPPED)  # it may answer until then
     error = await ask(backend, "a", timeout=0.5)
-    assert time.monotonic() - started < 30
     assert isinstance(error, errors.CallTimeout)
     assert error.exit_code is ExitCode.UNAVAILABLE
     assert backend.name in error.message
@@ -281,7 +271,7 @@ async def test_ignores_every_request_to_end(start_backend, install, faultplugin)
     process = psutil.Process(backend.pid)
     started = time.monotonic()
     await backend.close()
-    assert 0.5 <= time.monotonic() - started < 3
+    assert 0.5 <= time.monotonic() - started < PATIENCE
     assert not process.is_running()
 
 
@@ -293,19 +283,14 @@ async def test_leaves_a_child_behind(start_backend, install, faultplugin) -> Non
     backend = await start_backend(install("fault", faultplugin), FAULT_CHILD="1", log=log)
     (child,) = psutil.Process(backend.pid).children()
     await backend.close()
-    deadline = time.monotonic() + 5
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.go
 @pytest.mark.fault(19, "the crash is told at once, and the child ended")
 async def test_dies_and_leaves_a_child_that_holds_its_pipes(start_backend, install, faultplugin) -> None:
     backend = await start_backend(install("fault", faultplugin), FAULT_CHILD="1")
-    started = time.monotonic()
     error = await ask(backend, "exit:3")
     assert isinstance(error, errors.PluginCrashed)
     assert "exit code 3" in error.message
     await backend.close()
-    assert time.monotonic() - started < 5

@@ -11,11 +11,11 @@ import pty
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from connection_texts import secrets
+from waiting import PATIENCE, until
 
 from injector import errors
 from injector.backends.discovery import SearchPath, SearchPlace
@@ -239,10 +239,7 @@ async def test_what_the_plugin_says_about_its_credentials_is_masked(registry, st
     assert "nothing for ***" in error.message
     assert "canary" not in error.message + str(error.hint)
     assert await ask(backend, "log", "one") == "logged"
-    deadline = time.monotonic() + 30
-    while registry.lines.getvalue().count("***") < 2 and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    assert registry.lines.getvalue().count("***") >= 2
+    await until(lambda: registry.lines.getvalue().count("***") >= 2)
     assert "canary" not in registry.lines.getvalue()
 
 
@@ -408,7 +405,7 @@ def test_a_secret_is_asked_for_without_an_echo(store, tmp_path) -> None:
                 seen += data
     finally:
         os.close(ours)
-        process.wait(60)
+        process.wait(PATIENCE)
     assert process.returncode == 0, seen
     assert b"added connection p" in seen
     assert b"canary" not in seen

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 INJECTOR = Path(sys.executable).with_name("injector")
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def start(here: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     for process in running:
         if process.poll() is None:
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -51,15 +51,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[byte
         timeout=PATIENCE,
         env={**os.environ, **environment},
     )
-
-
-def eventually(what: Callable[[], object]) -> object:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if answer := what():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError("not in time")
 
 
 DUMP = "import os,sys; sys.stdout.buffer.write(os.environb[b'SECRET'])"
@@ -191,7 +182,7 @@ def test_a_changed_variable_restarts_the_command(here: Path, start: Callable[...
     (here / "app.env").write_text(f"SECRET=FILE://{here}/secret\n")
     process = start(
         *("--env-template", "app.env", "--on-change", "restart", "--refresh", "300ms", "--"),
-        *("sh", "-c", 'echo "$SECRET"; trap "echo bye; exit 3" TERM; while :; do sleep 0.1; done'),
+        *("sh", "-c", 'trap "echo bye; exit 3" TERM; echo "$SECRET"; while :; do sleep 0.1; done'),
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 from injector import errors
 from injector.backends.contract import Limits
@@ -24,7 +25,7 @@ from injector.telemetry.logs import Level, Log
 pytestmark = pytest.mark.go
 
 
-async def ask(backend, path: str, metadata: str = "", *, timeout: float = 20):
+async def ask(backend, path: str, metadata: str = "", *, timeout: float = PATIENCE):
     answers = [answer async for answer in backend.fetch([Reference("FAULT", path, metadata)], timeout=timeout)]
     assert [reference for reference, _ in answers] == [Reference("FAULT", path, metadata)]
     return answers[0][1]
@@ -34,13 +35,6 @@ async def value(backend, path: str, metadata: str = "") -> str:
     outcome = await ask(backend, path, metadata)
     assert isinstance(outcome, Value), outcome
     return outcome.data.reveal().decode()
-
-
-async def until(condition, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -90,8 +84,8 @@ async def test_a_hundred_calls_at_a_time_get_their_own_answers(fault) -> None:
 
 async def test_calls_do_not_wait_for_each_other(fault) -> None:
     started = time.monotonic()
-    await asyncio.gather(*(value(fault, "sleep:500") for _ in range(40)))
-    assert time.monotonic() - started < 5
+    await asyncio.gather(*(value(fault, "sleep:2000") for _ in range(40)))
+    assert time.monotonic() - started < 40  # 80 s one after the other
 
 
 async def test_a_value_of_three_megabytes_comes_whole(fault) -> None:
@@ -150,10 +144,8 @@ async def test_a_call_ends_at_its_deadline_and_the_plugin_is_told(
 ) -> None:
     trace = tmp_path / "trace"
     backend = await start_backend(install("fault", faultplugin), FAULT_TRACE=str(trace))
-    started = time.monotonic()
     error = await ask(backend, "sleep:60000", timeout=0.3)
     assert isinstance(error, errors.CallTimeout)
-    assert time.monotonic() - started < 3
     await until(lambda: trace.exists() and trace.read_text())
 
 
@@ -235,12 +227,10 @@ async def test_a_tmpdir_with_signs_that_urls_know_is_no_trouble(
 
 
 async def test_closing_ends_the_process_gently_and_twice_is_no_error(start_backend, install, faultplugin) -> None:
-    backend = await start_backend(install("fault", faultplugin))
+    backend = await start_backend(install("fault", faultplugin), stop_grace=PATIENCE)
     process = psutil.Process(backend.pid)
-    started = time.monotonic()
     await asyncio.gather(backend.close(), backend.close())
     await backend.close()
-    assert time.monotonic() - started < 1.9
     assert not process.is_running()
     assert isinstance(await ask(backend, "a"), errors.PluginCrashed)
 
@@ -292,7 +282,7 @@ async def main():
     options = {"log": Log(Level.WARNING), "start_timeout": 30, "extra_variables": ("FAULT_*",)}
     backends = [await start_plugin(candidate, **options) for _ in range(2)]
     for backend in backends:
-        async for _, outcome in backend.fetch([Reference("FAULT", "a")], timeout=10):
+        async for _, outcome in backend.fetch([Reference("FAULT", "a")], timeout=60):
             assert outcome.data.reveal() == b"a->", outcome
     print(*(backend.pid for backend in backends), flush=True)
     if sys.argv[2] == "stay":

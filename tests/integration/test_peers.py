@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from injector.backends.goplugin.wiring import Wiring
 from injector.model.policy import AutoMtls
@@ -80,7 +81,7 @@ async def test_their_plugin_under_our_host(start_backend, install, tmp_path, aut
     options = {"TMPDIR": str(tmp_path), "wiring": Wiring(auto_mtls=auto_mtls, socket_directory=Path("/tmp"))}
     backend = await start_backend(candidate, **options)
     references = [Reference("PEER", f"/n/{number}", "k=v") for number in range(50)]
-    outcomes = [outcome async for _, outcome in backend.fetch(references, timeout=20)]
+    outcomes = [outcome async for _, outcome in backend.fetch(references, timeout=PATIENCE)]
     values = [outcome.data.reveal().decode() for outcome in outcomes if isinstance(outcome, Value)]
     assert values == [f"/n/{number}->k=v" for number in range(50)]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,7 +269,7 @@ def test_a_terminal_sees_a_bar_for_a_slow_download(install: Command, server: Ser
         handler.send_header("Content-Length", str(len(DATA)))
         handler.end_headers()
         handler.wfile.write(DATA[:HALF])
-        server.release.wait(1.3)  # the bar is for work of more than a second
+        server.release.wait(3)  # the bar is for work of more than a second
         handler.wfile.write(DATA[HALF:])
 
     server.answer = slow
@@ -287,7 +288,7 @@ def test_a_terminal_sees_a_bar_for_a_slow_download(install: Command, server: Ser
             break
         shown += data
     os.close(primary)
-    assert process.wait(60) == 0, shown
+    assert process.wait(PATIENCE) == 0, shown
     assert b"downloading (KiB)" in shown
     assert f"{len(DATA) // 1024}/{len(DATA) // 1024}".encode() in shown
 
@@ -347,11 +348,11 @@ def test_an_interrupted_download_leaves_the_partial_file_only_and_goes_on_next_t
     server.answer = stall
     arguments = install.arguments(f"{server.url}/{FILE}", "--sha256", SUM)
     process = subprocess.Popen(arguments, cwd=install.work, env=install.environment, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while sum(map(len, install.partial())) < HALF and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE)
     server.release.set()
     assert (process.returncode, errors) == (130, b"interrupted\n")
     assert install.partial() == [DATA[:HALF]]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from injector import errors
 from injector.app import build
@@ -89,7 +90,7 @@ async def answer(said, socket_base, settings: Settings | None = None):
     try:
         assert "DEMO" in registry.prefixes(frozenset({"DEMO"}))
         backend = await registry.open("DEMO")
-        (found,) = [pair async for pair in backend.fetch([Reference("DEMO", "/a")], timeout=20)]
+        (found,) = [pair async for pair in backend.fetch([Reference("DEMO", "/a")], timeout=PATIENCE)]
         return found[1]
     finally:
         await registry.close()
@@ -103,7 +104,7 @@ async def test_it_is_rendered_through_twice_and_goes_on(one_loop, by_hand, plugi
     (process,) = by_hand.processes
     for _ in range(2):
         ours = environment_for(plugins, socket_base)
-        run = subprocess.run(command, env=ours, capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run(command, env=ours, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert run.returncode == 0, run.stderr
         assert run.stdout.strip() in {"a=demo value of /a", "a=sdk value of /a"}
         assert process.poll() is None
@@ -116,7 +117,7 @@ async def test_it_is_rendered_through_twice_and_goes_on(one_loop, by_hand, plugi
 async def test_one_that_ended_is_not_there(one_loop, by_hand, plugins, socket_base) -> None:
     (process,) = by_hand.processes
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    process.wait(PATIENCE)
     with pytest.raises(errors.PluginNotFound, match=f"process {process.pid} at .* its process cannot be found"):
         await answer(plugins, socket_base)
     with pytest.raises(errors.PluginNotFound, match="nobody listens at its address"):
@@ -130,11 +131,11 @@ async def test_one_that_ends_between_two_calls_is_reported(one_loop, by_hand, pl
     try:
         backend = await registry.open("DEMO")
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE)
         outcome: object = None
         while not isinstance(outcome, errors.PluginNotFound):  # the first may still find the connection
             try:
-                ((_, outcome),) = [pair async for pair in backend.fetch([Reference("DEMO", "/a")], timeout=20)]
+                ((_, outcome),) = [pair async for pair in backend.fetch([Reference("DEMO", "/a")], timeout=PATIENCE)]
             except errors.PluginNotFound as error:
                 outcome = error
             assert isinstance(outcome, (errors.PluginCrashed, errors.PluginNotFound))
@@ -151,7 +152,7 @@ def listed(tmp_path: Path, plugin_path: Path, *arguments: str, **variables: str)
         env=environment_for(said, tmp_path) | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

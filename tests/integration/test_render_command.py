@@ -8,10 +8,10 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE, eventually
 
 INJECTOR = Path(sys.executable).with_name("injector")
 ENVIRONMENT = {"DB_PASSWORD": "canary-pa55", "GREETING": "hello", "NESTED": '{"a": {"b": "deep"}}'}
@@ -481,12 +481,9 @@ def test_an_interrupt_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
         (tmp_path / "pid").unlink(missing_ok=True)
         command = [INJECTOR, "render", "t", "-o", "out", "--plugin-path", "plugins"]
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, env={"PATH": os.environ["PATH"]})
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == expected, errors
         assert b"Traceback" not in errors
         pid = int((tmp_path / "pid").read_text())
@@ -518,11 +515,11 @@ def test_work_that_takes_longer_than_a_second_shows_progress_on_a_terminal_only(
     except OSError:
         pass  # the terminal's other end is closed: Linux says EIO
     os.close(primary)
-    assert process.wait(20) == 7
+    assert process.wait(PATIENCE) == 7
     assert b"sent no handshake within 3 s" in shown
     assert str(plugin).encode() in shown
     assert b"resolving" in shown
     piped = subprocess.run(
-        command, cwd=tmp_path, check=False, capture_output=True, env={"PATH": os.environ["PATH"]}, timeout=30
+        command, cwd=tmp_path, check=False, capture_output=True, env={"PATH": os.environ["PATH"]}, timeout=PATIENCE
     )
     assert b"resolving" not in piped.stderr

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from waiting import PATIENCE, eventually
 
 from injector._proto.goplugin.grpc_broker_pb2 import ConnInfo
 from injector._proto.goplugin.grpc_stdio_pb2 import StdioData
@@ -71,21 +72,14 @@ def mode(path: Path | str) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def shut_down(plugin: Any) -> None:
-    plugin.channel.unary_unary("/plugin.GRPCController/Shutdown")(b"", timeout=5)
+    plugin.channel.unary_unary("/plugin.GRPCController/Shutdown")(b"", timeout=PATIENCE)
 
 
 def health(plugin: Any, service: str) -> int:
     method = plugin.channel.unary_unary("/grpc.health.v1.Health/Check")
     return HealthCheckResponse.FromString(
-        method(HealthCheckRequest(service=service).SerializeToString(), timeout=5)
+        method(HealthCheckRequest(service=service).SerializeToString(), timeout=PATIENCE)
     ).status
 
 
@@ -133,7 +127,7 @@ def test_the_hosts_directory_is_used_also_with_odd_characters(start):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(plugin.address)
         plugin.process.terminate()
-        plugin.process.wait(5)
+        plugin.process.wait(PATIENCE)
         assert os.listdir(directory) == []
 
 
@@ -163,7 +157,9 @@ def test_a_group_gets_the_socket(start, with_directory):
 
 def refusal_of(program: Path, tmp_path: Path, **environment: str) -> str:
     base = {"CONFIGMANAGER_PLUGIN": "configmanager-plugin-hello", "TMPDIR": str(tmp_path)}
-    done = subprocess.run([program], env=base | environment, capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(
+        [program], env=base | environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr
 
@@ -248,13 +244,13 @@ def test_a_call_that_the_host_gave_up_before_its_turn_never_reaches_the_store(st
     arrived, flag, never = tmp_path / "arrived", tmp_path / "go", tmp_path / "never"
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(plugin.value, f"meet:{arrived}:{flag}")
-        wait_for(arrived)
+        eventually(arrived.exists)
         with pytest.raises(grpc.RpcError):
             plugin.value(f"wait:{never}", timeout=0.3)
-        time.sleep(0.5)  # the server has the same deadline by its own clock, and nothing tells when it has noticed
+        time.sleep(2)  # the server has the same deadline by its own clock, and nothing tells when it has noticed
         flag.touch()
         assert first.result() == "meet"
-    assert plugin.value("after", timeout=5) == "after"  # the one worker does not wait for `never`
+    assert plugin.value("after", timeout=PATIENCE) == "after"  # the one worker does not wait for `never`
 
 
 def test_a_request_of_20_mb_is_taken(start):
@@ -265,7 +261,7 @@ def test_a_request_of_20_mb_is_taken(start):
 def test_a_request_that_is_none_is_refused(start, data):
     plugin = start()
     with pytest.raises(grpc.RpcError) as caught:
-        plugin.channel.unary_unary("/proto.TokenStore/Value")(data, timeout=5)
+        plugin.channel.unary_unary("/proto.TokenStore/Value")(data, timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -311,7 +307,7 @@ def test_a_host_that_knocks_for_a_connection_is_told_that_there_is_none(start):
     def knock():
         yield b"\x09"  # no ConnInfo: passed over
         yield ConnInfo(service_id=7, knock=ConnInfo.Knock(knock=True)).SerializeToString()
-        ended.wait(30)
+        ended.wait(PATIENCE)
 
     stream = plugin.channel.stream_stream("/plugin.GRPCBroker/StartStream")(knock())
     answer = ConnInfo.FromString(next(stream))
@@ -325,7 +321,7 @@ def test_broker_streams_stay_open_and_are_limited(start):
     ended = threading.Event()
 
     def nothing_to_say():
-        ended.wait(30)
+        ended.wait(PATIENCE)
         yield from ()
 
     method = plugin.channel.stream_stream("/plugin.GRPCBroker/StartStream")
@@ -341,8 +337,8 @@ def test_broker_streams_stay_open_and_are_limited(start):
 # ----------------------------------------------------------------------------------------------------------- the end
 
 
-def assert_ended(plugin: Any, seconds: float = 2) -> None:
-    assert plugin.process.wait(seconds) == 0
+def assert_ended(plugin: Any) -> None:
+    assert plugin.process.wait(PATIENCE) == 0
     assert not Path(plugin.address).exists()
     assert not Path(plugin.address).parent.exists()
 
@@ -358,7 +354,7 @@ def test_a_call_under_way_is_answered_before_the_end(start, tmp_path):
     arrived, flag = tmp_path / "arrived", tmp_path / "go"
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(plugin.value, f"meet:{arrived}:{flag}")
-        wait_for(arrived)
+        eventually(arrived.exists)
         shut_down(plugin)
         flag.touch()
         assert call.result() == "meet"
@@ -369,6 +365,32 @@ def test_sigterm_ends_it_and_sigint_does_not(start):
     plugin = start()
     plugin.process.send_signal(signal.SIGINT)
     assert plugin.value("a") == "a"
+    plugin.process.send_signal(signal.SIGTERM)
+    assert_ended(plugin)
+
+
+DEAF = """
+import signal, threading, time
+from injector.sdk import serving
+from injector.sdk.store import LookupStore
+
+class Demo(LookupStore):
+    def prepare(self):
+        time.sleep(0.5)  # until the main thread waits
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        threading.Event().wait()
+
+    def look_up(self, reference):
+        return "a"
+
+serving._PARENT_CHECK_MS = 3_600_000  # nothing else ends the wait
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # for all threads that come
+serving.serve(Demo(), name="demo")
+"""
+
+
+def test_sigterm_ends_it_although_it_does_not_interrupt_the_main_thread(start_plugin, python_plugin):
+    plugin = start_plugin(python_plugin(source=DEAF))
     plugin.process.send_signal(signal.SIGTERM)
     assert_ended(plugin)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sidecar_running import content, running, state, until
+from sidecar_running import content, running, state
+from waiting import PATIENCE, until
 
 from injector.app.status import FileState
 from injector.settings.load import load
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).resolve().parent
-PATIENCE = 90.0
 
 
 class Ssm:
@@ -97,7 +97,7 @@ def mount(path: Path, files: dict[str, str]) -> None:
             (path / name).unlink()
 
 
-SETTINGS = Settings(refresh=0.5, rescan=600.0, timeout=20.0, plugins=PluginSettings(call_timeout=5.0))
+SETTINGS = Settings(refresh=0.5, rescan=600.0, timeout=PATIENCE, plugins=PluginSettings(call_timeout=20.0))
 
 
 async def test_values_and_templates_of_a_mount_are_followed(ssm_process: Ssm, tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ async def test_a_store_that_refuses_for_a_while(ssm_process: Ssm, tmp_path: Path
     templates, out = tmp_path / "templates", tmp_path / "out"
     templates.mkdir()
     (templates / "f").write_text("p=AWSPARAMSTR:///password\n")
-    settings = Settings(refresh=0.5, rescan=600.0, timeout=2.0)
+    settings = Settings(refresh=0.5, rescan=600.0, timeout=4.0)
     async with running((templates,), out, settings, environment=ssm_process.environment) as run:
-        await until(run.sidecar.started.is_set)
+        await until(lambda: content(out / "f") == "p=value of /password\n")
         ssm_process.behave(refuse=code)
         await until(lambda: state(run, "f") is FileState.STALE)
         assert content(out / "f") == "p=value of /password\n"

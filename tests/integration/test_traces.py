@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE, eventually
 
 INJECTOR = Path(sys.executable).with_name("injector")
 CANARY = "canary-S3cret-4711"
@@ -116,7 +116,7 @@ def test_a_sidecar_sends_the_spans_of_each_pass_and_notification(tmp_path: Path,
         eventually(lambda: sum(span.name == "render" for _, span in spans) >= 4)
     finally:
         sidecar.terminate()
-        assert sidecar.wait(60) == 0
+        assert sidecar.wait(PATIENCE) == 0
     passes = {span.span_id for _, span in spans if span.name == "pass"}
     for _, span in spans:
         if span.name in ("fetch", "render", "publish"):
@@ -153,14 +153,7 @@ def test_a_sidecar_whose_collector_is_away_ends_in_time(tmp_path: Path) -> None:
             eventually((tmp_path / "out" / "a").exists)
         finally:
             sidecar.terminate()
-            assert sidecar.wait(60) == 0  # not ended by force, which is 143
-
-
-def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
+            assert sidecar.wait(PATIENCE) == 0  # not ended by force, which is 143
 
 
 def test_a_failed_render_is_marked_with_its_code_only(tmp_path: Path, collector: tuple[str, list[Any]]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import PATIENCE
 
 from injector import errors
 from injector.backends.wasm.deadline import Deadline
@@ -297,7 +298,7 @@ def signed_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
         yield {"url": found[1], **_prepared(found[1])}
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def _prepared(url: str) -> dict[str, str]:

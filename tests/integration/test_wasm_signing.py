@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from fixtures_processes import _url_of
+from waiting import PATIENCE
 
 from injector import errors
 
@@ -62,7 +63,7 @@ def guarded_ssm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield Guarded(url, key["AccessKeyId"], key["SecretAccessKey"])
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def settings(store: Guarded, **more: Any) -> dict[str, Any]:

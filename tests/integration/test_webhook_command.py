@@ -13,28 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE, eventually
 from webhook_reviews import D, a_pod, a_review, container, injected, variables
 
 from injector.webhook.certificates import Material, issue
 from injector.webhook.review import LARGEST
 
 INJECTOR = Path(sys.executable).with_name("injector")
-PATIENCE = 60.0
 REVIEW = json.dumps(a_review(a_pod())).encode()
 JSON = {"Content-Type": "application/json"}
-
-
-def until(look: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited for {what}"
-        time.sleep(0.05)
-    return found
 
 
 class Server:
@@ -67,7 +59,7 @@ class Server:
         ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log)
-        self.port = until(lambda: self.logged("listening"), "the listener")[0]["port"]
+        self.port = eventually(lambda: self.logged("listening"), "the listener")[0]["port"]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
@@ -108,7 +100,7 @@ def running(directory: Path) -> Iterator[Server]:
     found = Server(directory)
     found.show(found.issue())
     found.start()
-    until(lambda: found.logged("certificate loaded"), "the certificate")
+    eventually(lambda: found.logged("certificate loaded"), "the certificate")
     yield found
     if found.process.poll() is None:
         found.process.kill()
@@ -220,7 +212,7 @@ def test_a_thousand_idle_connections_keep_nobody_out(server: Server) -> None:
     server.stop()
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2500), hard))  # for the server, too
     server.start()
-    until(lambda: server.logged("certificate loaded"), "the certificate")
+    eventually(lambda: server.logged("certificate loaded"), "the certificate")
     context, idle = server.context(), []
     try:
         for _ in range(1050):
@@ -277,7 +269,7 @@ def test_rotated_files_are_served_and_no_connection_fails(server: Server) -> Non
         load.start()
     for number, material in enumerate(materials, start=2):
         server.show(material)
-        until(lambda number=number: len(server.logged("certificate loaded")) == number, f"certificate {number}")
+        eventually(lambda number=number: len(server.logged("certificate loaded")) == number, f"certificate {number}")
     for load in loads:
         load.end()
     assert [load.failures for load in loads] == [[], [], []]
@@ -293,13 +285,13 @@ def test_rotated_files_are_served_and_no_connection_fails(server: Server) -> Non
 def test_half_of_a_rotation_leaves_the_old_certificate(server: Server) -> None:
     material = server.issue()
     server.certificate.write_bytes(material.certificate)
-    until(lambda: server.logged("no new certificate"), "the complaint")
+    eventually(lambda: server.logged("no new certificate"), "the complaint")
     assert server.ask("POST", "/mutate", REVIEW, JSON)[0] == 200
     server.key.unlink()
-    until(lambda: len(server.logged("no new certificate")) == 2, "the other complaint")
+    eventually(lambda: len(server.logged("no new certificate")) == 2, "the other complaint")
     assert server.ask("GET", "/readyz")[0] == 200
     server.key.write_bytes(material.key)
-    until(lambda: len(server.logged("certificate loaded")) == 2, "the new certificate")
+    eventually(lambda: len(server.logged("certificate loaded")) == 2, "the new certificate")
     assert server.ask("POST", "/mutate", REVIEW, JSON)[0] == 200
 
 
@@ -309,7 +301,7 @@ def test_it_is_not_ready_when_the_certificate_is_over(tmp_path: Path) -> None:
     server.show(over)
     server.start()
     try:
-        until(lambda: server.logged("certificate loaded"), "the certificate")
+        eventually(lambda: server.logged("certificate loaded"), "the certificate")
         context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=PATIENCE, context=context)
         connection.request("GET", "/readyz")
@@ -323,15 +315,15 @@ def test_on_sigterm_every_review_that_is_here_is_answered(server: Server) -> Non
     """And during the delay new ones are, too; /readyz says no by then."""
     server.stop()
     server.start("--shutdown-delay", "10s")
-    until(lambda: server.logged("certificate loaded"), "the certificate")
+    eventually(lambda: server.logged("certificate loaded"), "the certificate")
     load = Load(server)
     load.start()
-    until(lambda: load.answered > 3, "some answers")
+    eventually(lambda: load.answered > 3, "some answers")
     server.process.send_signal(signal.SIGTERM)
-    until(lambda: server.logged("ending"), "the end's beginning")
+    eventually(lambda: server.logged("ending"), "the end's beginning")
     at_the_end = load.answered
     assert server.ask("GET", "/readyz")[0] == 503
-    until(lambda: load.answered > at_the_end, "answers during the delay")
+    eventually(lambda: load.answered > at_the_end, "answers during the delay")
     assert load.failures == []
     load.end()
     assert server.process.wait(PATIENCE) == 0
@@ -414,7 +406,7 @@ def test_what_annotations_become_is_understood_by_the_sidecar(mode: str, tmp_pat
             process = subprocess.Popen(command, env={**os.environ, **given}, stderr=stream)
         try:
             if ours["args"][0] == "run":
-                until(lambda given=given: health(given), f"the sidecar to have started: {log.read_text()}")
+                eventually(lambda given=given: health(given), f"the sidecar to have started: {log.read_text()}")
                 process.terminate()
             assert process.wait(PATIENCE) == 0, log.read_text()
         finally:

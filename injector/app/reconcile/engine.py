@@ -16,6 +16,7 @@ from injector.app.reconcile import leases, looking, memory, watching
 from injector.app.reconcile.asking import Asking
 from injector.app.reconcile.clock import Clock
 from injector.app.reconcile.fetching import Fetcher
+from injector.app.reconcile.handed import Handed
 from injector.app.reconcile.looking import Looking
 from injector.app.reconcile.memory import Memory
 from injector.app.reconcile.outputs import Outputs
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from injector.app.handover import HandedValue
+    from injector.app.reconcile.checks import Checks
     from injector.app.reconcile.fetching import Flight
     from injector.app.reconcile.request import RefreshSummary, SidecarRequest, Sink
     from injector.app.reconcile.templates import Look
@@ -68,12 +71,14 @@ class Sidecar:
         environment: for `envsubst`.
         log, meter, vitals: told of what happens; `vitals` has "engine" and each worker while it has work.
         sink: where results go.
+        checks: runs check commands before that; without, none are run.
         on_published: called with (template, output, sha256 of the content in hex) in the event loop, for each output
             whose content has changed.
         on_removed: called with (template, output) in the event loop, for each output that was removed.
         settings_path, load_settings: the settings file, which is watched, and what loads all settings anew; it runs in
             a thread and raises InjectorError when they cannot be used. None: the settings stay as they are.
         on_settings: called with new settings in the event loop, once they hold.
+        handed: values that an init container got just now: they are not asked for before their time.
         watch: whether templates and settings file are watched; without, `look` and the rescan say when to look.
         tracer: gets the spans `pass`, `fetch`, `render` and `publish`.
         clock: time; another one in tests.
@@ -93,11 +98,13 @@ class Sidecar:
         meter: Meter,
         vitals: Vitals,
         sink: Sink,
+        checks: Checks | None = None,
         on_published: Callable[[str, str, str], None] | None = None,
         on_removed: Callable[[str, str], None] | None = None,
         settings_path: Path | None = None,
         load_settings: Callable[[], Settings] | None = None,
         on_settings: Callable[[Settings], None] | None = None,
+        handed: Mapping[Reference, HandedValue] | None = None,
         watch: bool = True,
         tracer: Tracer = NO_TRACES,
         clock: Clock | None = None,
@@ -117,6 +124,7 @@ class Sidecar:
         self._span = PassSpan(tracer)
         self._cache = ValueCache(draw=draw)
         self._memory = Memory(log.redactor, self._cache)
+        self._handed = Handed(handed or {})
         self._fetcher = Fetcher(
             registry,
             clock=self._clock,
@@ -150,6 +158,7 @@ class Sidecar:
             is_asked=lambda reference: self._fetcher.is_asked(reference, account_of(reference)),
             publisher=self._publisher,
             sink=sink,
+            checks=checks,
             clock=self._clock,
             timers=self._timers,
             log=log,
@@ -365,7 +374,12 @@ class Sidecar:
     def _use(self, wanted: Iterable[Reference]) -> None:
         now = self._clock.now()
         wanted = set(wanted)
-        touched = {account_of(reference) for reference in self._cache.use(sorted(wanted, key=str), now)}
+        new = self._cache.use(sorted(wanted, key=str), now)
+        touched = {account_of(reference) for reference in new}
+        if self._handed:
+            self._memory.freed(None)
+            if came_with := self._handed.into(self._cache, new, now=now, schedule=self._schedule):
+                self._tasks.begin(came_with.take_over(self._registry))
         dropped = [entry for entry in self._cache.entries() if entry.reference not in wanted]
         for entry in dropped:
             self._cache.drop(entry.reference)

@@ -46,6 +46,9 @@ class PluginCase:
     start_within: ClassVar[float] = 10.0
     """Seconds until the plugin serves."""
 
+    ends_within: ClassVar[float] = 2.0
+    """Seconds until the plugin has ended once it was asked to: hosts then kill it. A loaded machine needs more."""
+
     ends_with_its_host: ClassVar[bool] = True
     """It ends when its host is killed. Programs that use HashiCorp's library live on."""
 

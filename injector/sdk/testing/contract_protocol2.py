@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from injector.sdk.testing.host import FakeHost, Question
 
-_AT_ONCE = 5.0  # seconds
+_AT_ONCE = 20.0  # seconds
 _MOST_BATCHES = 16  # at the same time, whatever the plugin says
 _LARGEST_BATCH = 10_000  # a batch that is larger than what was described is not tried above
 _MARK = "value-of-a-setting-93b1"

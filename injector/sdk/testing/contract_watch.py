@@ -23,7 +23,6 @@ _PATIENCE = 30.0  # seconds until a change is told, or what a watch held is free
 _LOOK = 1.0  # seconds between two changes
 _BEGINNING = 0.1  # seconds in which a watch has most likely begun
 _GIVEN_UP = 20  # watches, more than a plugin may hold on to
-_HOSTS_PATIENCE = 2.0  # seconds; then go-plugin kills
 _NO_LEASE = "no-lease-of-this-name"
 
 
@@ -64,7 +63,7 @@ class WatchAndRelease(PluginCase):
         with watching.watch(self.known) as watch:
             assert watching.health() == "SERVING"
             watching.shut_down()
-            assert watching.wait(_HOSTS_PATIENCE) == 0
+            assert watching.wait(self.ends_within) == 0
             assert watch.wait_for_end(_PATIENCE)
             assert watching.socket_files == ()
 

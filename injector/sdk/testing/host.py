@@ -28,7 +28,8 @@ Question: TypeAlias = str | tuple[str, str] | Reference
 PROTOCOLS = (1, 2)
 """What this host speaks, lowest first."""
 
-_HEALTH_TIMEOUT = 5.0  # seconds
+_HEALTH_TIMEOUT = 20.0  # seconds
+_CRASH = 5.0  # seconds; the connection goes a moment before the process
 
 
 class FakeHost:
@@ -289,7 +290,7 @@ class FakeHost:
         return self._process
 
     def _is_still_alive(self) -> bool:
-        return self._running().wait(1.0) is None  # the connection goes a moment before the process
+        return self._running().wait(_CRASH) is None
 
     def _connected(self) -> Connection:
         if self._connection is None:

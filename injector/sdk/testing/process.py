@@ -23,6 +23,7 @@ _CHUNK = 64 * 1024
 _FIELDS = (6, 7)  # the seventh is about multiplexing
 _DEAD = ("Z", "X")
 _POLL = 0.01  # seconds
+_PIPES_END = 3.0  # seconds
 _LAST_WORDS = 2000  # characters of standard error that a message quotes
 
 
@@ -120,7 +121,7 @@ class PluginProcess:
             raise PluginStartTimeout(f"{self._name} sent no handshake within {timeout:g} s{self.last_words()}")
         line, newline, _ = self.stdout.text.partition("\n")
         if not newline and not line:
-            self.wait(1)
+            self.wait(_PIPES_END)
             ended = "closed its standard output" if self.exit_code is None else f"ended with {self.exit_code}"
             raise PluginStartFailed(f"{self._name} {ended} before its handshake{self.last_words()}")
         try:
@@ -248,8 +249,8 @@ class _Sink:
             return self._changed.wait_for(lambda: b"\n" in self._data or self._ended, timeout)
 
     def finish(self) -> None:
-        """Waits a second for the end: somebody outside the process group may hold the pipe."""
-        self._thread.join(1)
+        """Waits some seconds for the end at the most: somebody outside the process group may hold the pipe."""
+        self._thread.join(_PIPES_END)
         if not self._thread.is_alive():
             self._pipe.close()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 from injector.process.child import ChildProcess, ExitStatus, spawn
 
@@ -33,15 +34,6 @@ async def _chunks(stream: asyncio.StreamReader):
 
 def _descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
-
-
-async def _until(condition, seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.01)
-    return True
 
 
 async def test_output_and_exit_code_come_back() -> None:
@@ -113,7 +105,7 @@ async def test_another_executable_runs_under_the_given_name() -> None:
 async def test_stop_asks_first() -> None:
     child = await _sh("trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
     assert await child.stdout.readline() == b"ready\n"
-    assert await child.stop(5) == ExitStatus(5)
+    assert await child.stop(PATIENCE) == ExitStatus(5)
 
 
 async def test_stop_kills_who_does_not_listen_when_the_grace_is_over() -> None:
@@ -121,7 +113,7 @@ async def test_stop_kills_who_does_not_listen_when_the_grace_is_over() -> None:
     assert await child.stdout.readline() == b"ready\n"
     started = time.monotonic()
     assert await child.stop(0.3) == ExitStatus(-9)
-    assert 0.3 <= time.monotonic() - started < 3
+    assert 0.3 <= time.monotonic() - started < PATIENCE
 
 
 @pytest.mark.fault(19, "the whole process group ends")
@@ -131,7 +123,7 @@ async def test_stop_takes_the_whole_group_with_it() -> None:
     await child.wait()
     assert psutil.pid_exists(grandchild)
     await child.stop(1)
-    assert await _until(lambda: not _alive(grandchild))
+    await until(lambda: not _alive(grandchild))
 
 
 def _alive(pid: int) -> bool:
@@ -143,7 +135,7 @@ def _alive(pid: int) -> bool:
 
 async def test_wait_does_not_wait_for_a_grandchild_that_holds_the_pipe() -> None:
     child = await _sh("sleep 1000 & exit 4")
-    assert await asyncio.wait_for(child.wait(), 5) == ExitStatus(4)
+    assert await asyncio.wait_for(child.wait(), PATIENCE) == ExitStatus(4)
     await child.stop(0)
 
 
@@ -227,7 +219,7 @@ async def test_a_child_dies_with_its_killed_parent() -> None:
         pid = int(host.stdout.readline())
         assert _alive(pid)
         host.kill()
-    assert await _until(lambda: not _alive(pid))
+    await until(lambda: not _alive(pid))
 
 
 def test_a_run_with_every_warning_an_error_prints_none() -> None:
@@ -236,6 +228,6 @@ def test_a_run_with_every_warning_an_error_prints_none() -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,7 @@ async def test_batches_are_as_large_as_the_backend_takes() -> None:
 async def test_what_failed_in_several_batches_goes_out_again_in_full_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "FIRST_PAUSE", 0.5)
     monkeypatch.setattr(resolver, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(resolver.random, "uniform", lambda _, ceiling: ceiling)
+    monkeypatch.setattr(random, "uniform", lambda _, ceiling: ceiling)
 
     def answer(reference: Reference, times: int) -> Outcome:
         if times == 1 and int(reference.path[1:]) % 5 == 0:  # two of each ten
@@ -226,9 +227,7 @@ async def test_the_deadline_answers_what_is_still_open_and_keeps_what_is_there()
                 await never()
             yield references[0], value("x")
 
-    started = time.monotonic()
-    answers = await run(plan_of(3), Stuck(lambda *_: value("x")), limits=Limits(deadline=0.2))
-    assert time.monotonic() - started < 5
+    answers = await run(plan_of(3), Stuck(lambda *_: value("x")), limits=Limits(deadline=1.5))
     assert [codes({r: a}) for r, a in answers.items() if r.path == "/0"] == [{"ok"}]
     assert sorted(map(str, codes(answers))) == ["deadline-exceeded", "ok"]
     assert {a.exit_code for a in answers.values() if isinstance(a, InjectorError)} == {5}
@@ -236,7 +235,7 @@ async def test_the_deadline_answers_what_is_still_open_and_keeps_what_is_there()
 
 async def test_the_deadlines_error_tells_what_kept_it_waiting() -> None:
     store = Store(lambda *_: CallTimeout("no answer within 1 s", retry_after=60))
-    answers = await run(plan_of(1), store, limits=Limits(deadline=0.1))
+    answers = await run(plan_of(1), store, limits=Limits(deadline=1.0))
     (answer,) = answers.values()
     assert isinstance(answer, InjectorError)
     assert "no answer within 1 s" in answer.message
@@ -246,7 +245,7 @@ async def test_a_slow_backend_does_not_hold_up_another() -> None:
     slow, quick = Store(lambda *_: value("s")), Store(lambda *_: value("q"))
     slow.delay = 3600
     plan = Plan({**plan_of(1, "A").fetches, **plan_of(5, "B").fetches}, 6)
-    answers = await run(plan, slow, quick, limits=Limits(deadline=0.2))
+    answers = await run(plan, slow, quick, limits=Limits(deadline=1.5))
     assert sum(isinstance(answer, Value) for answer in answers.values()) == 5
 
 

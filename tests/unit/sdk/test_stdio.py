@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from waiting import PATIENCE
 
 from injector.sdk.stdio import STDERR, STDOUT, Output
 
@@ -45,9 +46,9 @@ def test_a_waiting_reader_gets_what_comes_and_ends_at_the_close():
     reader = threading.Thread(target=read)
     reader.start()
     output.add(STDOUT, b"x")
-    assert first.wait(5)
+    assert first.wait(PATIENCE)
     output.close()
-    reader.join(5)
+    reader.join(PATIENCE)
     assert not reader.is_alive()
     assert got == [(STDOUT, b"x")]
 
@@ -59,7 +60,7 @@ def test_a_reader_that_is_no_longer_wanted_ends_and_takes_nothing():
     reader.start()
     wanted[0] = False
     output.wake()
-    reader.join(5)
+    reader.join(PATIENCE)
     assert not reader.is_alive()
     output.add(STDOUT, b"x")
     assert next(output.read(always)) == (STDOUT, b"x")

@@ -70,4 +70,4 @@ def test_a_circle_and_a_bomb_of_anchors_end_with_one_problem(tmp_path):
         m for m in (p.message for p in problems(tmp_path, bomb)) if "too deep or too much" in m
     ]
     assert len(problems(tmp_path, "a: &a\n  inner: *a")) == 1
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60

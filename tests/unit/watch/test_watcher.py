@@ -219,7 +219,7 @@ async def test_our_own_output_below_the_input_is_no_change(watching, tmp_path):
     is_ours = re.compile(r"\.injector-.*\.tmp").fullmatch
     options = {"ignore": lambda name: is_ours(name) is not None, "skip": [tmp_path / "out"]}
     async with watching([tmp_path], rescan=0.2, **options) as seen:
-        await asyncio.sleep(1.5)  # the first rescan after a fresh change says it once more
+        await asyncio.sleep(3)  # the first rescan after a fresh change says it once more
         seen.changes.clear()
         for number in range(20):
             (tmp_path / ".injector-0123456789abcdef-0.tmp").write_text(f"{number}")

@@ -7,6 +7,7 @@ import os
 import socket
 
 import pytest
+from waiting import PATIENCE
 
 from injector.wire import yamux
 from injector.wire.certificates import self_signed
@@ -77,13 +78,13 @@ async def wiring(request):
     else:
         await attach(two, accept())
         await attach(one, near)
-    other = await asyncio.wait_for(far, 5)
+    other = await asyncio.wait_for(far, PATIENCE)
     client, server = await asyncio.gather(local(near), local(other))
     yield Wiring(client, server, [near, other])
     client.close()
     server.close()
     for end in (near, other):
-        await asyncio.wait_for(end.closed, 10)
+        await asyncio.wait_for(end.closed, PATIENCE)
 
 
 async def read_exactly(sock: socket.socket, count: int) -> bytes:
@@ -105,7 +106,7 @@ async def test_megabytes_go_both_ways_at_once_and_arrive_whole(wiring) -> None:
             read_exactly(wiring.server, len(message)),
             read_exactly(wiring.client, len(answer)),
         ),
-        60,
+        PATIENCE,
     )
     assert one == message
     assert two == answer
@@ -150,7 +151,7 @@ async def test_what_was_written_before_a_close_arrives(wiring) -> None:
     reading = asyncio.ensure_future(read_exactly(wiring.server, len(message)))
     await loop.sock_sendall(wiring.client, message)
     wiring.client.close()
-    assert await asyncio.wait_for(reading, 20) == message
+    assert await asyncio.wait_for(reading, PATIENCE) == message
     assert await loop.sock_recv(wiring.server, 1) == b""
 
 
@@ -162,9 +163,9 @@ async def test_a_peer_that_is_another_is_never_joined() -> None:
     await attach(two, impostor)
     await attach(one, end)
     with pytest.raises(TlsFailed, match="another certificate"):
-        await asyncio.wait_for(end.opened, 5)
+        await asyncio.wait_for(end.opened, PATIENCE)
     with pytest.raises(TlsFailed, match="refused our certificate"):
-        await asyncio.wait_for(impostor.opened, 5)
+        await asyncio.wait_for(impostor.opened, PATIENCE)
     await asyncio.gather(end.closed, impostor.closed)
 
 
@@ -174,7 +175,7 @@ async def test_a_peer_that_goes_away_during_the_handshake_is_told_apart() -> Non
     await attach(one, end)
     two.shutdown(socket.SHUT_WR)
     with pytest.raises(PeerWentAway):
-        await asyncio.wait_for(end.opened, 5)
+        await asyncio.wait_for(end.opened, PATIENCE)
     two.close()
     await end.closed
 

@@ -180,7 +180,7 @@ async def test_a_blocked_event_loop_fails_the_liveness_probe_while_it_is_blocked
     done = threading.Event()
 
     def probe() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 50
         while time.monotonic() < deadline and (not answers or answers[-1][0] == 200):
             answers.append(served.get("/livez")[:2])
             time.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from waiting import PATIENCE
 
 from injector.backends.builtin.environment import EnvironmentBackend
 from injector.errors import InvalidReference, ValueNotFound
@@ -11,7 +12,7 @@ from injector.model.references import DocumentFormat, Reference
 
 async def _fetch(environ, *references):
     backend = EnvironmentBackend(environ)
-    return [outcome async for _, outcome in backend.fetch(references, timeout=1)]
+    return [outcome async for _, outcome in backend.fetch(references, timeout=PATIENCE)]
 
 
 async def test_a_variable_is_answered_byte_for_byte():
@@ -44,7 +45,7 @@ async def test_metadata_and_connections_are_refused(more):
 async def test_every_reference_is_answered_once():
     backend = EnvironmentBackend({"A": "1"})
     references = [Reference("ENV", name) for name in ("A", "B", "/")]
-    assert [reference async for reference, _ in backend.fetch(references, timeout=1)] == references
+    assert [reference async for reference, _ in backend.fetch(references, timeout=PATIENCE)] == references
     assert backend.limits.largest_batch >= 1000
     await backend.close()
     await backend.close()

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from injector.backends.builtin.file import FileBackend
 from injector.errors import AccessDenied, BackendUnavailable, CallTimeout, InvalidReference, ValueNotFound
@@ -22,7 +23,7 @@ from injector.model.references import DocumentFormat, Reference, Value
 async def _one(path, metadata="", *, root=None, largest=1000, connection=None):
     backend = FileBackend(root=root, max_value_bytes=largest)
     reference = Reference("FILE", str(path), metadata, connection)
-    ((answered, outcome),) = [answer async for answer in backend.fetch([reference], timeout=10)]
+    ((answered, outcome),) = [answer async for answer in backend.fetch([reference], timeout=PATIENCE)]
     assert answered == reference
     return outcome
 
@@ -244,7 +245,7 @@ os.setgroups([]); os.setresgid(*[65532] * 3); os.setresuid(*[65532] * 3)
 async def main():
     for root in (None, Path(sys.argv[1]).parent):
         backend = FileBackend(root=root, max_value_bytes=9)
-        async for _, outcome in backend.fetch([Reference("FILE", sys.argv[1])], timeout=5):
+        async for _, outcome in backend.fetch([Reference("FILE", sys.argv[1])], timeout=50):
             print(json.dumps([outcome.code, outcome.message]))
 asyncio.run(main())
 """
@@ -258,9 +259,9 @@ asyncio.run(main())
 async def test_every_reference_of_a_batch_is_answered_and_no_descriptor_stays_open(root):
     backend = FileBackend(root=root, max_value_bytes=100)
     references = [Reference("FILE", path) for path in ("sub/a", "none", "../outside/secret", "sub")]
-    assert [answer async for answer in backend.fetch(references, timeout=10)]
+    assert [answer async for answer in backend.fetch(references, timeout=PATIENCE)]
     before = sorted(os.listdir("/proc/self/fd"))
-    answers = [answer async for answer in backend.fetch(references, timeout=10)]
+    answers = [answer async for answer in backend.fetch(references, timeout=PATIENCE)]
     assert [reference for reference, _ in answers] == references
     kinds = [type(outcome) for _, outcome in answers]
     assert kinds == [Value, ValueNotFound, AccessDenied, InvalidReference]

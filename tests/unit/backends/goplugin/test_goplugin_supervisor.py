@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import PATIENCE
 
 from injector.backends.contract import Limits
-from injector.backends.goplugin import supervisor
 from injector.backends.goplugin.supervision import RestartPolicy
 from injector.backends.goplugin.supervisor import SupervisedPlugin
 from injector.backends.plugin_status import PluginState
@@ -121,7 +122,7 @@ async def supervise(world: World):
     assert all(instance.closed for instance in world.instances)
 
 
-async def ask(plugin: SupervisedPlugin, path: str = "/a", timeout: float = 5):
+async def ask(plugin: SupervisedPlugin, path: str = "/a", timeout: float = PATIENCE):
     ((_, outcome),) = [answer async for answer in plugin.fetch([Reference("A", path)], timeout=timeout)]
     return outcome.data.reveal().decode() if isinstance(outcome, Value) else outcome
 
@@ -160,7 +161,7 @@ async def test_one_crash_heard_of_by_many_calls_is_one_restart(world, supervise)
     plugin = supervise()
     await ask(plugin)
     instance = world.instances[0]
-    answers = [plugin.fetch([Reference("A", "crash")] * 3, timeout=5)]
+    answers = [plugin.fetch([Reference("A", "crash")] * 3, timeout=PATIENCE)]
     async for _, outcome in answers[0]:
         assert isinstance(outcome, PluginCrashed)
     assert instance.asked.count("crash") == 3
@@ -272,7 +273,7 @@ async def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_each
         ceilings.append(high)
         return 0.0
 
-    monkeypatch.setattr(supervisor.random, "uniform", draw)
+    monkeypatch.setattr(random, "uniform", draw)
     plugin = supervise(first_pause=0.5, longest_pause=30.0)
     for _ in range(10):
         await ask(plugin, "crash")
@@ -280,28 +281,28 @@ async def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_each
 
 
 async def test_a_healthy_spell_makes_the_next_loss_the_first_again(world, supervise, monkeypatch) -> None:
-    monkeypatch.setattr(supervisor.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
     plugin = supervise(first_pause=60.0, longest_pause=60.0, healthy_after=0.0)
     for _ in range(5):
         await ask(plugin, "crash")
-    assert await ask(plugin, timeout=1) == "6"
+    assert await ask(plugin, timeout=30) == "6"
 
 
 async def test_a_call_whose_time_ends_before_the_next_attempt_fails_at_once_with_the_last_cause(
     world, supervise, monkeypatch
 ) -> None:
-    monkeypatch.setattr(supervisor.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
     plugin = supervise(first_pause=60.0, longest_pause=60.0)
     await ask(plugin, "crash")
     await ask(plugin, "crash")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         with pytest.raises(PluginKeepsCrashing, match=r"next attempt is due in 60 s: .*instance 2\) ended"):
             await ask(plugin, timeout=30)
 
 
 async def test_a_call_does_not_wait_for_a_start_beyond_its_time_and_the_start_goes_on(world, supervise) -> None:
     plugin = supervise()
-    world.start_delay = 0.2
+    world.start_delay = 1.0
     with pytest.raises(CallTimeout):
         await ask(plugin, timeout=0.01)
     assert plugin.state is PluginState.STARTING
@@ -311,7 +312,7 @@ async def test_a_call_does_not_wait_for_a_start_beyond_its_time_and_the_start_go
 
 async def test_a_cancelled_caller_does_not_cancel_the_start_for_the_others(world, supervise) -> None:
     plugin = supervise()
-    world.start_delay = 0.05
+    world.start_delay = 1.0
     one, other = asyncio.ensure_future(ask(plugin)), asyncio.ensure_future(ask(plugin))
     await asyncio.sleep(0.01)
     one.cancel()
@@ -346,7 +347,7 @@ async def test_an_iteration_that_is_given_up_ends_the_call_at_once(world, superv
 
     await plugin.ready()
     world.instances[0].fetch = answers
-    fetching = plugin.fetch([REFERENCE] * 2, timeout=5)
+    fetching = plugin.fetch([REFERENCE] * 2, timeout=PATIENCE)
     async with contextlib.aclosing(fetching):
         await anext(fetching)
     assert ended.is_set()
@@ -356,7 +357,7 @@ async def test_an_iteration_that_is_given_up_ends_the_call_at_once(world, superv
 
 
 async def happens(condition) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
 
