@@ -64,10 +64,7 @@ CLAIMS: dict[str, Claim] = {
     "000:77": Claim('"base_url": "https://api.woox.io"', "reached only when the connection grants the host as well"),
     "000:78": Claim('"timeout_ms": "5000"'),
     "000:79": Claim('"rate_limit": "10"'),
-    "000:87": _not(
-        "User … Web UI … Terminal … Database",
-        "by `injector connection`, whose tests are under line 89; `injector ui` is the page for it",
-    ),
+    "000:87": Claim("User … Web UI … Terminal … Database", "`injector ui`; and `injector connection` without a page"),
     "000:89": Claim("Credentials stored in DB (encrypted)"),
     "000:90": Claim("Connection has unique ID", "it is never used again, either"),
     "000:94": Claim('GetPluginInstance(pluginID, "pluginID:conn-123")', "the connection is picked by its name"),
