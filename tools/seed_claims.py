@@ -22,7 +22,7 @@ def _not(says: str, here: str) -> Claim:
 
 
 _GUEST = "the plugin's own business: the host runs the source as it stands, and takes nothing for granted"
-_MEASURED = "measured, not promised: [docs/wasm-plugins.md](wasm-plugins.md#what-it-costs)"
+_MEASURED = "measured, not promised: [what it costs](wasm-plugins.md#what-it-costs)"
 _BY_CONTENT = (
     "departed from: a compiled module holds no state, so it is kept by its content, and once for all connections; "
     "`pluginID:conn-{connectionID}` is the key of the configuration, the grants and the log"
