@@ -22,7 +22,7 @@ def _not(says: str, here: str) -> Claim:
 
 
 _GUEST = "the plugin's own business: the host runs the source as it stands, and takes nothing for granted"
-_MEASURED = "measured, not promised: [docs/wasm-plugins.md](wasm-plugins.md#what-it-costs)"
+_MEASURED = "measured, not promised: [what it costs](wasm-plugins.md#what-it-costs)"
 _BY_CONTENT = (
     "departed from: a compiled module holds no state, so it is kept by its content, and once for all connections; "
     "`pluginID:conn-{connectionID}` is the key of the configuration, the grants and the log"
@@ -64,10 +64,7 @@ CLAIMS: dict[str, Claim] = {
     "000:77": Claim('"base_url": "https://api.woox.io"', "reached only when the connection grants the host as well"),
     "000:78": Claim('"timeout_ms": "5000"'),
     "000:79": Claim('"rate_limit": "10"'),
-    "000:87": _not(
-        "User … Web UI … Terminal … Database",
-        "by `injector connection`, whose tests are under line 89; `injector ui` is the page for it",
-    ),
+    "000:87": Claim("User … Web UI … Terminal … Database", "`injector ui`; and `injector connection` without a page"),
     "000:89": Claim("Credentials stored in DB (encrypted)"),
     "000:90": Claim("Connection has unique ID", "it is never used again, either"),
     "000:94": Claim('GetPluginInstance(pluginID, "pluginID:conn-123")', "the connection is picked by its name"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.seed_claims import CLAIMS, Claim
+from tools.written_page import write_or_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,18 +118,13 @@ def _plain(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Exit code: 0 written, or current and complete; 1 otherwise, with the reasons on standard error."""
     found, problems = collect()
-    text = page(found)
     if "--against" in arguments:
         problems += misquoted(Path(arguments[arguments.index("--against") + 1]))
-    elif "--check" in arguments:
-        problems += missing(found)
-        if PAGE.read_text(encoding="utf-8") != text:
-            problems.append("docs/seeds.md is not current: python -m tools.seed_rows")
-    elif not problems:
-        PAGE.write_text(text, encoding="utf-8")
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
+        sys.stderr.writelines(f"{problem}\n" for problem in problems)
+        return 1 if problems else 0
+    check = "--check" in arguments
+    problems += missing(found) if check else []
+    return write_or_check(PAGE, page(found), problems, program="tools.seed_rows", check=check)
 
 
 if __name__ == "__main__":

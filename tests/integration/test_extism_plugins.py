@@ -8,6 +8,7 @@ import io
 import ipaddress
 import json
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,39 @@ async def test_version_ttl_and_lease_arrive(start) -> None:
     backend = await start()
     ((_, value),) = [answer async for answer in backend.fetch([Reference("PROBE", "facts")], timeout=60)]
     assert (value.version, value.ttl, value.lease) == ("7", 1.5, Lease("l1", 60.0, renewable=True))
+
+
+async def test_leases_are_given_back_when_they_are_not_needed_and_at_the_end(start) -> None:
+    lines = io.StringIO()
+    backend = await start(settings={"token": "hunter2-hunter2"}, log=Log(Level.DEBUG, stream=lines))
+
+    def released() -> list[str]:
+        texts = lines.getvalue().replace("\\", "").splitlines()
+        return [line.partition('"leases":')[2].strip().rstrip('}"') for line in texts if "life: released" in line]
+
+    await answers(backend, "facts:a", "facts:b", "facts:c", "facts:d", "secret")
+    await backend.release(["l1a", "l1b", "somebody's"])
+    await backend.release(["l1a"])
+    assert released() == ['["l1a", "l1b"]']
+    await backend.close()
+    await backend.close()
+    assert released() == ['["l1a", "l1b"]', '["l1c", "l1d"]']
+
+
+async def test_a_plugin_that_hangs_with_a_lease_is_not_waited_for_and_one_without_release_not_asked(
+    start, start_module
+) -> None:
+    backend = await start(settings={"release": "hangs"})
+    await answers(backend, "facts")
+    began = time.monotonic()
+    await backend.release(["l1"])
+    await answers(backend, "facts")
+    await backend.close()
+    assert time.monotonic() - began < 60  # and not an hour
+    bare = await start_module("bare", module("plugin_configure", "resolve"))
+    bare._leases[Reference("BARE", "x")] = "l1"
+    await bare.release(["l1"])
+    assert bare.fates.status().failed_starts == 0
 
 
 @pytest.mark.parametrize(

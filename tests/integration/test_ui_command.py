@@ -331,6 +331,7 @@ def test_who_sends_slowly_is_sent_away(shared: Ui) -> None:
 # -------------------------------------------------------------------------------------------------------- connections
 
 
+@pytest.mark.seed("000:87", "000:89")
 def test_a_connection_is_added_shown_tested_and_removed(tmp_path, plugins) -> None:
     with running_ui(tmp_path / "home", "--plugin-path", str(plugins)) as ui:
         ui.sign_in()

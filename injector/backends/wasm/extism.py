@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _CONFIGURE: Final = "plugin_configure"
 _RESOLVE: Final = "resolve"
+_RELEASE: Final = "release"
 _CALLABLE: Final = ("() -> (i32)", "() -> ()")
 _LONGEST_ERROR: Final = 64 * 1024
 _MOST_VARIABLE_BYTES: Final = 1 << 20
@@ -96,6 +97,11 @@ class ExtismFlavour:
     def limits(self) -> Limits:
         # The guest sees the whole batch, and may ask its store for all of it at once.
         return Limits(largest_batch=50, most_in_flight=8)
+
+    @property
+    def release_export(self) -> str | None:
+        """`release`, if the module has it."""
+        return _RELEASE if self._program.exports.get(_RELEASE) in _CALLABLE else None
 
     def open(self, deadline: Deadline) -> ExtismGuest:
         """See `flavour.Flavour.open`."""

@@ -5,6 +5,8 @@ The JSON of an Extism plugin's `resolve`: references in, answers out. Pure; docs
 
     {"answers": [{"reference": 0, "value": "text"}, {"reference": 1, "value_base64": "AAE="},
                  {"reference": 2, "error": {"kind": "not_found", "message": "…", "retry_after": 1.5}}]}
+
+`release` is told {"version": 1, "leases": ["l1"]}, and has nothing to say.
 """
 
 from __future__ import annotations
@@ -63,6 +65,11 @@ def request(references: Sequence[Reference]) -> bytes:
     """The input of `resolve`: all of one connection."""
     asked = [{"path": reference.path, "metadata": _metadata(reference.metadata)} for reference in references]
     return json.dumps({"version": VERSION, "references": asked}, ensure_ascii=False).encode()
+
+
+def release(leases: Sequence[str]) -> bytes:
+    """The input of `release`: the ids of leases of one connection."""
+    return json.dumps({"version": VERSION, "leases": list(leases)}, ensure_ascii=False).encode()
 
 
 def answers(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from injector.backends.wasm.detection import EXTISM_MODULE
+from injector.backends.wasm.exports import exported_types
 from injector.errors import PluginAnswerInvalid, PluginGuestFailed
 
 if TYPE_CHECKING:
-    from wasmtime import Linker, Memory, Module, Store
+    from wasmtime import Linker, Module, Store
 
+    from injector.backends.wasm.crossing import Memory, Signature
     from injector.backends.wasm.runtime import Runtime
 
 _KEY: Final = "extism-kernel"
@@ -33,6 +36,13 @@ def kernel_exports(module: Module) -> frozenset[str]:
     return frozenset(export.name or "" for export in module.exports) - {"memory"}
 
 
+@lru_cache(maxsize=1)
+def _kernel_signatures(module: Module) -> dict[str, Signature]:
+    from injector.backends.wasm.crossing import signatures  # late: wasmtime
+
+    return signatures(exported_types(module))
+
+
 class Kernel:
     """
     The kernel of one guest, in its store. *name* is the plugin's, for messages.
@@ -43,16 +53,20 @@ class Kernel:
     def __init__(self, store: Store, module: Module, name: str) -> None:
         from wasmtime import Instance  # late: the package's own
 
+        from injector.backends.wasm.crossing import Exports
+
         self._store = store
         self._name = name
-        self._exports: Any = Instance(store, module, []).exports(store)
-        self._memory: Memory = cast("Memory", self._exports["memory"])
+        self._instance = Instance(store, module, [])
+        self._exports = Exports(store, self._instance, _kernel_signatures(module))
+        self._memory = cast("Memory", self._exports.memory)
 
     def define_in(self, linker: Linker) -> None:
-        """Makes the kernel's functions the imports of the guest that *linker* is for."""
-        for name, function in self._exports.items():
-            if name != "memory":
-                linker.define(self._store, EXTISM_MODULE, name, function)
+        """
+        Makes the kernel's functions the imports of the guest that *linker* is for. Its memory with them: a guest that
+        imports that is refused before.
+        """
+        linker.define_instance(self._store, EXTISM_MODULE, self._instance)
 
     def read(self, handle: int, *, most: int) -> bytes:
         """
@@ -71,7 +85,7 @@ class Kernel:
             raise PluginGuestFailed(
                 f"{self._name} has no room for {len(data)} bytes more", hint="raise plugins.wasmMemory"
             )
-        self._memory.write(self._store, data, handle & _U64)
+        self._memory.write(handle & _U64, data)
         return handle
 
     def free(self, handle: int) -> None:
@@ -101,9 +115,9 @@ class Kernel:
             return b""
         if length > most:
             raise PluginAnswerInvalid(f"{self._name} gives {length} bytes, and {most} are the most here")
-        if handle + length > self._memory.data_len(self._store):
+        if handle + length > self._memory.size():
             raise PluginAnswerInvalid(f"{self._name} points outside of its memory")
-        return bytes(self._memory.read(self._store, handle, handle + length))
+        return self._memory.read(handle, length)
 
     def _call(self, function: str, *arguments: int) -> int:
-        return int(self._exports[function](self._store, *arguments) or 0)
+        return self._exports.call(function, *arguments) or 0

@@ -88,6 +88,11 @@ class Flavour(Protocol):
         """How it wants to be asked."""
         ...
 
+    @property
+    def release_export(self) -> str | None:
+        """The function that takes leases back, called with `extism_answers.release`; None when there is none."""
+        ...
+
     def open(self, deadline: Deadline) -> Guest:
         """
         A fresh instance, configured. *deadline* is that of its whole life.

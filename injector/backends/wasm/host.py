@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from injector.backends.contract import Limits
 from injector.backends.wasm.deadline import Deadline
+from injector.backends.wasm.extism_answers import release
 from injector.backends.wasm.fates import Fates
-from injector.errors import CallTimeout, PluginAnswerInvalid, PluginError
+from injector.errors import CallTimeout, InjectorError, PluginAnswerInvalid, PluginError
+from injector.model.references import Value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from injector.backends.contract import Answer
@@ -31,6 +33,7 @@ _T = TypeVar("_T")
 MOST_THREADS: Final = 8
 _STACK: Final = 4 << 20  # bytes: a guest that recurses needs its 512 KiB on a thread of ours, and musl gives 128
 _GRACE: Final = 2.0  # seconds after the deadline in which a guest is still expected to tell of it itself
+_RELEASE_WITHIN: Final = 1.0  # seconds
 _CLOSING: Final = 5.0  # seconds in which cancelled guests are expected to end
 _stack_lock = threading.Lock()
 
@@ -48,6 +51,7 @@ class WasmBackend:
         self.fates.loaded()
         self._flavour = flavour
         self._calls: set[_Call] = set()
+        self._leases: dict[Reference, str] = {}  # the latest of each
         self._closed = False
         self._threads = min(MOST_THREADS, flavour.limits.most_in_flight)
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="wasm")
@@ -74,6 +78,9 @@ class WasmBackend:
         call = self._start(timeout, lambda deadline: self._resolve(asked, deadline, tell), tell)
         try:
             while (answer := await self._next(call, queue)) is not None:
+                reference, outcome = answer
+                if isinstance(outcome, Value) and outcome.lease is not None:
+                    self._leases[reference] = outcome.lease.id
                 yield answer
             self._raise(call)
         finally:
@@ -93,6 +100,22 @@ class WasmBackend:
         that this backend was made for.
         """
         await self._by_one_guest(lambda _: None, timeout)
+
+    async def release(self, leases: Sequence[str], *, connection: str | None = None) -> None:  # noqa: ARG002
+        """See `contract.Releasing.release`: by a fresh instance, if the plugin can take leases back."""
+        wanted = set(leases)
+        held = {reference: lease for reference, lease in self._leases.items() if lease in wanted}
+        for reference in held:
+            del self._leases[reference]
+        await self._give_back(held.values())
+
+    async def _give_back(self, leases: Iterable[str]) -> None:
+        export, ids = self._flavour.release_export, list(dict.fromkeys(leases))
+        if export is None or not ids or self._closed:
+            return
+        with contextlib.suppress(InjectorError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_WITHIN):
+                await self._by_one_guest(lambda guest: guest.call(export, release(ids)), _RELEASE_WITHIN)
 
     async def _by_one_guest(self, use: Callable[[Guest], _T], timeout: float) -> _T:  # noqa: ASYNC109
         queue: asyncio.Queue[Answer | None] = asyncio.Queue()
@@ -142,10 +165,19 @@ class WasmBackend:
                 raise PluginAnswerInvalid(f"{self.name} did not answer for {next(iter(left))}")
 
     async def close(self) -> None:
-        """Ends the calls under way and the threads. A guest that does not end within some seconds is left behind."""
-        self._closed = True
+        """
+        Ends the calls under way, gives leases back, and ends the threads. A guest that does not end within some seconds
+        is left behind.
+        """
         for call in list(self._calls):
             call.deadline.cancel()
+        leases, self._leases = self._leases, {}
+        try:
+            await self._give_back(leases.values())
+        finally:
+            self._closed = True
+            for call in list(self._calls):
+                call.deadline.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
         left = [asyncio.wrap_future(call.future) for call in list(self._calls)]
         with contextlib.suppress(TimeoutError):

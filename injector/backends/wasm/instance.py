@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from wasmtime import Func, InstancePre, Linker, Memory, Module
+    from wasmtime import InstancePre, Linker, Module
 
+    from injector.backends.wasm.crossing import Exports, Memory
     from injector.backends.wasm.deadline import Deadline
     from injector.backends.wasm.host_function import HostFunction
     from injector.backends.wasm.runtime import Runtime
@@ -70,31 +71,36 @@ class Program:
     ) -> None:
         from wasmtime import WasmtimeError  # late: the package's own
 
+        from injector.backends.wasm.crossing import signatures
+
         self.runtime = runtime
         self.module = module
         self.exports: Final = exported_types(module)
+        self._signatures = signatures(self.exports)
         self._functions = (*wasi.FUNCTIONS, *functions)
         self._bind = bind
+        self._linker = self._new_linker()
         try:
-            self._ready: InstancePre | None = None if bind else self._linker().instantiate_pre(module)
+            self._ready: InstancePre | None = None if bind else self._linker.instantiate_pre(module)
         except WasmtimeError as error:
             raise PluginRefused(
                 f"{name} is refused: {str(error)[:200]}", hint="docs/wasm-plugins.md says what a module may import"
             ) from None
 
-    def instantiate(self, instance: Instance) -> Any:
-        """A wasmtime instance in the store of *instance*. Raises what wasmtime raises."""
-        if self._ready is not None:
-            return self._ready.instantiate(instance.store)
-        assert self._bind is not None
-        linker = self._linker()
-        try:
-            self._bind(instance, linker)
-            return linker.instantiate(instance.store, self.module)
-        finally:
-            linker.close()
+    def instantiate(self, instance: Instance) -> Exports:
+        """The exports of a wasmtime instance in the store of *instance*. Raises what wasmtime raises."""
+        from injector.backends.wasm.crossing import Exports, clone  # late: wasmtime
 
-    def _linker(self) -> Linker:
+        if self._ready is not None:
+            made = self._ready.instantiate(instance.store)
+        else:
+            assert self._bind is not None
+            with clone(self._linker) as linker:
+                self._bind(instance, linker)
+                made = linker.instantiate(instance.store, self.module)
+        return Exports(instance.store, made, self._signatures)
+
+    def _new_linker(self) -> Linker:
         from wasmtime import Linker  # late: the package's own
 
         linker = Linker(self.runtime.engine)
@@ -149,14 +155,14 @@ class Instance:
         self.crash: str | None = None
         """How it trapped, exited or ran out of something; None as long as it did not."""
         self._memory: Memory | None = None
-        self._exports: Any = {}
+        self._exports: Exports | None = None
         self.store = Store(program.runtime.engine)
         try:
             self.store.set_wasi(WasiConfig())
             self.store.set_limits(memory_size=limits.memory, memories=4, instances=4, tables=16, table_elements=1 << 20)
             binding.ask_at_epochs(self.store, running)
-            self._exports = self._guarded(lambda: program.instantiate(self).exports(self.store))
-            self._memory = self._exports.get("memory")
+            exports: Exports = self._guarded(lambda: program.instantiate(self))
+            self._exports, self._memory = exports, exports.memory
             for start in ("__wasm_call_ctors", "_initialize"):
                 if start in program.exports:
                     self.call(start)
@@ -178,7 +184,7 @@ class Instance:
         self._say(self._unfinished)
         self._unfinished = b""
         self._memory = None
-        self._exports = {}
+        self._exports = None
         self.state.clear()
         self.store.close()
 
@@ -194,12 +200,10 @@ class Instance:
             PluginError: there is no such function, or this instance has failed before.
             InjectorError: what a host function raised.
         """
-        from wasmtime import Func  # late: the package's own
-
-        function = self._exports.get(export)
-        if not isinstance(function, Func):
+        exports = self._exports
+        if exports is None or not exports.has_function(export):
             raise PluginError(f"{self.name} has no function {export}", hint="is it built for this kind of plugin?")
-        answer: int | None = self._guarded(lambda: self._invoke(function, arguments))
+        answer: int | None = self._guarded(lambda: exports.call(export, *arguments))
         return answer
 
     def run(self, action: Callable[[], _T]) -> _T:
@@ -213,9 +217,6 @@ class Instance:
     def exports(self) -> Mapping[str, str]:
         """The types of the module's exports as `exports.exported_types` has them."""
         return self._program.exports
-
-    def _invoke(self, function: Func, arguments: tuple[int, ...]) -> Any:
-        return function(self.store, *arguments)
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
         if self._spoilt:
@@ -278,22 +279,20 @@ class Instance:
         """The bytes there. Raises PluginAnswerInvalid when they lie outside the guest's memory."""
         pointer &= _MASK
         memory = self._bounded(pointer, length)
-        return bytes(memory.read(self.store, pointer, pointer + length)) if length else b""
+        return memory.read(pointer, length) if length else b""
 
     def write(self, pointer: int, data: bytes) -> None:
         """Puts *data* there. Raises PluginAnswerInvalid when it does not lie inside the guest's memory."""
         pointer &= _MASK
         memory = self._bounded(pointer, len(data))
         if data:
-            memory.write(self.store, data, pointer)
+            memory.write(pointer, data)
 
     def _bounded(self, pointer: int, length: int) -> Memory:
-        from wasmtime import Memory  # late: the package's own
-
         memory = self._memory
-        if not isinstance(memory, Memory):
+        if memory is None:
             raise PluginAnswerInvalid(f"{self.name} exports no memory")
-        if length < 0 or pointer + length > memory.data_len(self.store):
+        if length < 0 or pointer + length > memory.size():
             raise PluginAnswerInvalid(f"{self.name} points outside of its memory")
         return memory
 

@@ -113,6 +113,10 @@ class ReactorFlavour:
         # Small: an instance costs a millisecond, and batches run side by side.
         return Limits(largest_batch=4, most_in_flight=8)
 
+    @property
+    def release_export(self) -> None:
+        """None: the answers of a reactor have no leases."""
+
     def open(self, deadline: Deadline) -> ReactorGuest:
         """See `flavour.Flavour.open`."""
         instance = Instance(self._program, name=self._name, deadline=deadline, limits=self._limits, log=self._log)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from injector.errors import PluginRefused, WasmRuntimeMissing
@@ -26,6 +27,18 @@ TICK: Final = 0.01
 _LINGER: Final = 100  # ticks without a guest, after which the thread ends
 _RESERVATION: Final = 64 << 20  # bytes of addresses for a memory, instead of 4 GiB: `ulimit -v`, many instances
 _GUARD: Final = 64 << 10
+
+
+def _version() -> str:
+    """wasmtime's, from the name of its folder of metadata: what would read it there is a long import."""
+    import wasmtime  # late: an extra
+
+    folders = list(Path(wasmtime.__file__).parents[1].glob("wasmtime-*.dist-info"))
+    if len(folders) == 1:
+        return folders[0].name.removeprefix("wasmtime-").removesuffix(".dist-info")
+    from importlib.metadata import version  # late: seldom
+
+    return version("wasmtime")
 
 
 class Runtime:
@@ -71,10 +84,9 @@ class Runtime:
     def fingerprint(self) -> str:
         """What compiled code depends on beside the module: runtime, its version, our settings, the target."""
         import platform  # late: only with a cache on disk
-        from importlib.metadata import version
 
         settings = f"epoch-r{_RESERVATION}-g{_GUARD}"
-        return f"wasmtime-{version('wasmtime')}-{settings}-{platform.system()}-{platform.machine()}".lower()
+        return f"wasmtime-{_version()}-{settings}-{platform.system()}-{platform.machine()}".lower()
 
     def lock_for(self, key: str) -> threading.Lock:
         """The lock of one entry of `modules`: others wait for a compilation instead of doing it, too."""

@@ -12,23 +12,22 @@ from msgspec import Struct
 from injector.backends.wasm.background import in_background
 from injector.backends.wasm.cache import CompiledModules
 from injector.backends.wasm.detection import FlavourKind, flavour_kind
-from injector.backends.wasm.extism import ExtismFlavour
 from injector.backends.wasm.host import WasmBackend
-from injector.backends.wasm.http_client import HttpClient
-from injector.backends.wasm.http_import import http_functions
 from injector.backends.wasm.instance import InstanceLimits
 from injector.backends.wasm.manifest import read_manifest
 from injector.backends.wasm.module_file import read_module
-from injector.backends.wasm.reactor import ReactorFlavour
 from injector.backends.wasm.runtime import Runtime
 from injector.backends.wasm.terms import terms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from injector.backends.discovery import Candidate
     from injector.backends.wasm.fates import Fates
     from injector.backends.wasm.flavour import Flavour, GuestConfiguration
+    from injector.backends.wasm.host_function import HostFunction
+    from injector.backends.wasm.http_client import HttpClient
+    from injector.backends.wasm.terms import Terms
     from injector.telemetry.logs import Log
 
 
@@ -79,10 +78,11 @@ def _started(
     for secret in terms.secrets:
         log.redactor.add(secret)
     configuration = msgspec.structs.replace(configuration, settings=terms.settings)
-    client = HttpClient(terms.policy, terms.signers, environment=environment, log=log, identity=configuration.key)
     flavour: Flavour
     match flavour_kind(module, name):
         case FlavourKind.REACTOR:
+            from injector.backends.wasm.reactor import ReactorFlavour  # late: a module is of one kind
+
             flavour = ReactorFlavour(
                 runtime,
                 module,
@@ -90,9 +90,11 @@ def _started(
                 configuration=configuration,
                 limits=options.limits,
                 log=log,
-                functions=http_functions(client),
+                functions=_http_functions(terms, environment, log, configuration),
             )
         case FlavourKind.EXTISM:
+            from injector.backends.wasm.extism import ExtismFlavour  # late: a module is of one kind
+
             manifest = read_manifest(candidate, hashlib.sha256(wasm).hexdigest())
             flavour = ExtismFlavour(
                 runtime,
@@ -101,10 +103,26 @@ def _started(
                 configuration=configuration,
                 manifest=manifest,
                 limits=options.limits,
-                client=client.narrowed_by(manifest),
+                client=_client(terms, environment, log, configuration).narrowed_by(manifest),
                 log=log,
             )
     return WasmBackend(name, flavour, fates)
+
+
+def _http_functions(
+    terms: Terms, environment: Mapping[str, str], log: Log, configuration: GuestConfiguration
+) -> Sequence[HostFunction]:
+    if not terms.policy.hosts:
+        return ()
+    from injector.backends.wasm.http_import import http_functions  # late: not without a host
+
+    return http_functions(_client(terms, environment, log, configuration))
+
+
+def _client(terms: Terms, environment: Mapping[str, str], log: Log, configuration: GuestConfiguration) -> HttpClient:
+    from injector.backends.wasm.http_client import HttpClient  # late: HTTP and TLS take a while
+
+    return HttpClient(terms.policy, terms.signers, environment=environment, log=log, identity=configuration.key)
 
 
 def precompiled(candidate: Candidate, cache: Path | None, log: Log) -> tuple[Path, bool]:

@@ -105,7 +105,7 @@ func resolve() int32 {
 			a.Base64 = text("!")
 		case "facts":
 			a.Value, a.Version, a.TTL = text("v"), "7", 1.5
-			a.Lease = json.RawMessage(`{"id":"l1","duration":60,"renewable":true}`)
+			a.Lease = json.RawMessage(`{"id":"l1` + rest + `","duration":60,"renewable":true}`)
 		case "error":
 			kind, message, _ := strings.Cut(rest, "=")
 			a.Error = map[string]any{"kind": kind, "message": message, "retry_after": 2.5}
@@ -136,6 +136,15 @@ func resolve() int32 {
 
 //go:wasmexport probe
 func probe() int32 { return probed(pdk.InputString()) }
+
+//go:wasmexport release
+func release() int32 {
+	if configured["release"] == "hangs" {
+		time.Sleep(time.Hour)
+	}
+	told("released " + pdk.InputString())
+	return 0
+}
 
 //go:wasmexport list_markets
 func listMarkets() int32 {
