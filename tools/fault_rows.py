@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tools.written_page import write_or_check
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "faults.md"
 
@@ -220,15 +222,10 @@ def main(arguments: list[str]) -> int:
     """Exit code: 0 written, or current and complete; 1 otherwise, with the reasons on standard error."""
     covered, problems = collect()
     text = page(covered, NOT_COVERED)
-    if "--check" in arguments:
+    check = "--check" in arguments
+    if check:
         problems += missing(covered, NOT_COVERED)
-        if PAGE.read_text(encoding="utf-8") != text:
-            problems.append("docs/faults.md is not current: python -m tools.fault_rows")
-    elif not problems:
-        PAGE.write_text(text, encoding="utf-8")
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    return write_or_check(PAGE, text, problems, program="tools.fault_rows", check=check)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def run_on_terminal(command: str, directory: Path) -> str:
         printed += chunk
     os.close(ours)
     process.wait()
-    return printed.decode().replace("\r\n", "\n").replace(str(directory), "/work")
+    return printed.decode().replace("\r\n", "\n").replace(str(directory), "/home/ada")
 
 
 def svg(command: str, text: str) -> str:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from injector.app import scanning
 from injector.app.connecting import with_default_connections
+from injector.app.resolving import values_of
 from injector.errors import EnvironmentInvalid, InjectorError, RunFailed
 from injector.model.template import Source
 from injector.plan.planner import make_plan
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
     from dotenv.parser import Binding
 
-    from injector.backends.contract import Backend
     from injector.backends.registry import Registry
     from injector.model.secret import Secret
     from injector.model.template import Template
-    from injector.plan.planner import Account
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
 
@@ -122,18 +121,9 @@ async def resolve_variables(
 
     What an environment cannot hold, a NUL byte, is an EnvironmentInvalid at the variable's place.
     """
-    from injector.resolve.resolver import Limits, resolve  # late: start-up
-
     templates = _scan(variables, settings, registry, environment)
     plan = make_plan(templates)
-
-    async def open_backend(account: Account) -> Backend:
-        return await registry.open(account.prefix, account.connection)
-
-    limits = Limits(
-        deadline=settings.timeout, call_timeout=settings.plugins.call_timeout, concurrency=settings.concurrency
-    )
-    values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress)
+    values = await values_of(plan, settings, registry, log=log, progress=progress)
     renderer = Renderer(values)
     resolved: dict[str, Secret] = {}
     problems: list[InjectorError] = []

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from injector.app import scanning, sources
 from injector.app.connecting import with_default_connections
 from injector.app.outputs import Output, publish_outputs
+from injector.app.resolving import values_of
 from injector.errors import InjectorError, RunFailed
 from injector.plan.planner import make_plan
 from injector.render.formats.choice import form_for
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from injector.app.checking import FileCheck
-    from injector.backends.contract import Backend, Outcome
+    from injector.backends.contract import Outcome
     from injector.backends.registry import Registry
     from injector.model.policy import Form
     from injector.model.references import Reference
     from injector.model.secret import Secret
     from injector.model.template import Source, Template
-    from injector.plan.planner import Account
     from injector.render.renderer import Rendered
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
@@ -110,8 +110,6 @@ async def render(
     Raises RunFailed with everything that is wrong with templates, values or outputs. In that case no output was
     touched, or the error of the output says which ones were.
     """
-    from injector.resolve.resolver import Limits, resolve  # late: a template without tokens needs no event loop
-
     stdin = None if request.stdin is None else io.BytesIO(request.stdin)
     read = sources.gather(request.inputs, output_dir=request.output_dir, warn=log.warning, stdin=stdin)
     files = tuple(file for file, _ in read)
@@ -119,15 +117,8 @@ async def render(
     templates = scan_all([source for _, source in read], settings, registry, environment=environment)
     plan = make_plan(templates)
     log.info("planned", templates=len(templates), tokens=plan.tokens, fetches=len(plan))
-
-    async def open_backend(account: Account) -> Backend:
-        return await registry.open(account.prefix, account.connection)
-
-    limits = Limits(
-        deadline=settings.timeout, call_timeout=settings.plugins.call_timeout, concurrency=settings.concurrency
-    )
     with tracer.span("pass", templates=len(templates), tokens=plan.tokens, fetches=len(plan)):
-        values = await resolve(plan, open_backend, limits=limits, log=log, progress=progress, tracer=tracer)
+        values = await values_of(plan, settings, registry, log=log, progress=progress, tracer=tracer)
         if on_values is not None:
             on_values(values)
         return await _finish(

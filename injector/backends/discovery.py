@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from injector.backends.executables import Platform, this_platform
-from injector.backends.program_file import ProgramFile, refused, unreadable
+from injector.backends.program_file import ProgramFile, is_there, refused, unreadable
 from injector.errors import PluginNotFound, PluginPathNotFound, PluginRefused
 
 if TYPE_CHECKING:
@@ -203,24 +203,13 @@ def _distribution_modules() -> dict[str, str]:
 def _in_place(place: SearchPlace, prefix: str, platform: Platform) -> Iterator[Candidate]:
     name = prefix.lower()
     program = place.directory / name / f"{name}-{platform.file_suffix}"
-    if _is_there(program):
+    if is_there(program):
         refusal = _program_refusal(name, program, platform)
         yield Candidate(prefix, Kind.GOPLUGIN, str(program), (str(program),), str(place), refusal)
     module = place.directory / name / f"{name}.wasm"
-    if _is_there(module):
+    if is_there(module):
         refusal = _module_refusal(name, module)
         yield Candidate(prefix, Kind.WASM, str(module), (), str(place), refusal)
-
-
-def _is_there(path: Path) -> bool:
-    # lstat: a dangling link was put there by somebody and is refused, not overlooked.
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _program_refusal(name: str, path: Path, platform: Platform) -> PluginRefused | None:

@@ -39,6 +39,21 @@ _REMEDY = (
 _MFD_EXEC = 0x10  # Linux 6.3: this memory file is meant to be executed; sysctl vm.memfd_noexec
 
 
+def is_there(path: Path) -> bool:
+    """
+    Whether somebody has put something at *path*.
+
+    A dangling link was put there, and what cannot be looked at may be there: both are refused, and not overlooked.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class ProgramFile:
     """A program's open descriptor. Made by `open`; a context manager, or give it back with `close`."""
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from injector.backends.discovery import Kind
 from injector.backends.lockfile import WASM, read_lock
-from injector.backends.program_file import ProgramFile
+from injector.backends.program_file import ProgramFile, is_there
 from injector.errors import InjectorError, PluginLockInvalid, PluginLockNotFound, PluginNotLocked, RunFailed
 from injector.model.policy import Verify
 from injector.settings.schema import LOCK_FILE_NAME
@@ -50,7 +50,7 @@ class Verification(Struct, frozen=True):
         default = cwd / LOCK_FILE_NAME
         if lock_file is not None:
             return cls(verify, cwd / lock_file, (cwd / lock_file,))
-        return cls(verify, default if _is_there(default) else None, (default,))
+        return cls(verify, default if is_there(default) else None, (default,))
 
     @property
     def is_demanded(self) -> bool:
@@ -96,17 +96,6 @@ class Verification(Struct, frozen=True):
             raise _unusable(error.errors[0]) from None
         except PluginLockInvalid as error:
             raise _unusable(error) from None
-
-
-def _is_there(path: Path) -> bool:
-    # A dangling link, or a directory that cannot be searched, is no proof that plugins are free.
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _unusable(error: InjectorError) -> PluginLockInvalid:

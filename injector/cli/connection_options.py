@@ -28,21 +28,14 @@ _STDIN = "-"
 _SECRET_NAMES = ("password", "passphrase", "secret", "secretkey", "secretaccesskey", "apikey", "privatekey", "token")
 
 
-def store_options(function: F) -> F:
-    """Where connections are; `load_settings` takes them as flags."""
-    for decorate in reversed(
-        [
-            click.option("--config", metavar="FILE", type=click.Path(), help="Settings file (YAML). [INJECTOR_CONFIG]"),
-            click.option(
-                "--connections-store", metavar="FILE", help="The connections. [~/.local/share/injector/connections.db]"
-            ),
-            click.option(
-                "--master-key-file", metavar="FILE", help="The key that seals them. [~/.config/injector/master.key]"
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+store_options = options.options_of(
+    click.option("--config", metavar="FILE", type=click.Path(), help="Settings file (YAML). [INJECTOR_CONFIG]"),
+    click.option(
+        "--connections-store", metavar="FILE", help="The connections. [~/.local/share/injector/connections.db]"
+    ),
+    click.option("--master-key-file", metavar="FILE", help="The key that seals them. [~/.config/injector/master.key]"),
+)
+"""Where connections are; `load_settings` takes them as flags."""
 
 
 def directory_option(function: F) -> F:
@@ -56,20 +49,13 @@ def name_argument(function: F) -> F:
     return click.argument("name", shell_complete=options.complete_connection)(function)
 
 
-def field_options(function: F) -> F:
-    """How fields are given; see `read_fields`."""
-    for decorate in reversed(
-        [
-            click.option("--set", "set_", multiple=True, metavar="NAME=TEXT", help="A setting that is no secret."),
-            click.option("--secret", multiple=True, metavar="NAME", help="A secret; you are asked for it."),
-            click.option("--secret-file", multiple=True, metavar="NAME=FILE", help="A secret from FILE; - is stdin."),
-            click.option(
-                "--from-json", metavar="FILE", help='{"settings": {…}, "secrets": {…}} from FILE; - is stdin.'
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+field_options = options.options_of(
+    click.option("--set", "set_", multiple=True, metavar="NAME=TEXT", help="A setting that is no secret."),
+    click.option("--secret", multiple=True, metavar="NAME", help="A secret; you are asked for it."),
+    click.option("--secret-file", multiple=True, metavar="NAME=FILE", help="A secret from FILE; - is stdin."),
+    click.option("--from-json", metavar="FILE", help='{"settings": {…}, "secrets": {…}} from FILE; - is stdin.'),
+)
+"""How fields are given; see `read_fields`."""
 
 
 def opened_store(flags: Mapping[str, Any], *, output_format: str) -> ConnectionStore:
@@ -158,18 +144,6 @@ def _asked(name: str) -> str:
         )
     text: str = click.prompt(name, hide_input=True, err=True)
     return text
-
-
-def as_json(summary: ConnectionSummary) -> dict[str, object]:
-    """As documented in docs/output-format.md."""
-    return {
-        "id": summary.id,
-        "name": summary.name,
-        "prefix": summary.prefix,
-        "version": summary.version,
-        "settings": summary.settings,
-        "secrets": list(summary.secret_fields),
-    }
 
 
 def printable(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from injector.cli import options
+from injector.cli.one_pass import one_pass
 from injector.errors import ExitCode, UsageError
-from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,11 +88,7 @@ def _rendered(
     chosen: options.Chosen, settings: Settings, log: Log, recorded: Recorded | None, *, quiet: bool
 ) -> RenderReport | None:
     """The finished files, none of them published; None after SIGTERM."""
-    import asyncio  # late: `injector --help` needs no event loop
-
-    from injector.app.build import render_once  # late: start-up
-    from injector.app.rendering import RenderRequest
-    from injector.cli.terminal import Progress
+    from injector.app.rendering import RenderRequest  # late: start-up
 
     request = RenderRequest(
         chosen.inputs,
@@ -102,20 +97,7 @@ def _rendered(
         single=chosen.output_dir is None,
         publish=False,
     )
-    with Progress("resolving", sys.stderr) as progress:
-        run = render_once(
-            request,
-            settings,
-            environment=os.environ,
-            log=log,
-            progress=None if quiet else progress,
-            recorded=recorded,
-        )
-        try:
-            with only_noted():
-                return asyncio.run(run)
-        except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now
-            return None
+    return one_pass(request, settings, log, recorded=recorded, quiet=quiet)
 
 
 # ---------------------------------------------------------------------------------------------------- for people

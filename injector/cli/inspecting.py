@@ -20,29 +20,24 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-def template_options(function: F) -> F:
-    """The templates and the settings that say what a token is and who answers for it."""
-    for decorate in reversed(
-        [
-            click.argument("inputs", nargs=-1, metavar="[FILE|DIR|-]..."),
-            click.option(
-                "--output-dir",
-                metavar="DIR",
-                type=click.Path(path_type=Path),
-                help="Where a render would write to: left out when it lies among the templates.",
-            ),
-            click.option(
-                "--values",
-                metavar="FILE",
-                type=click.Path(path_type=Path, dir_okay=False),
-                help="Values of FILE stand in for the stores, as in `injector render --values`: no plugin is needed.",
-            ),
-            options.settings_options,
-            options.verbosity,
-        ]
-    ):
-        function = decorate(function)
-    return function
+template_options = options.options_of(
+    click.argument("inputs", nargs=-1, metavar="[FILE|DIR|-]..."),
+    click.option(
+        "--output-dir",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Where a render would write to: left out when it lies among the templates.",
+    ),
+    click.option(
+        "--values",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Values of FILE stand in for the stores, as in `injector render --values`: no plugin is needed.",
+    ),
+    options.settings_options,
+    options.verbosity,
+)
+"""The templates and the settings that say what a token is and who answers for it."""
 
 
 def inspected(

@@ -6,11 +6,10 @@ Sub-commands are imported when they are asked for: `injector version` must not p
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,6 +42,7 @@ COMMANDS = {
     "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
+    "ui": ("injector.cli.ui", "Show a sidecar and the connections in a browser, on this machine only."),
     "doctor": ("injector.cli.doctor", "Say what is wrong with a pod or a cluster, and what to do."),
     "webhook": ("injector.cli.webhook", "Serve the admission webhook that adds the sidecar to pods."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, compile, write, build and call plugins."),
@@ -104,20 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         code = code or report(OutputError.of_stdout(error), as_json=False)
     return code
-
-
-def entry() -> NoReturn:
-    """
-    The process's own end of `main`: exits with its code and without the interpreter's clean-up.
-
-    All that was opened is closed by then; taking gRPC's libraries apart costs 50 ms of CPU in every pod, for nothing.
-    """
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        # None when the process was started without it; a reader that has gone is told of by `main`.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 def _run(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import click
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FORMAT_KEY = "injector.output_format"
+
+
+def options_of(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
+    """One decorator of several options and arguments, which stand in the help in this order."""
+
+    def decorate(function: F) -> F:
+        decorated: Any = function
+        for each in reversed(decorators):
+            decorated = each(decorated)
+        return cast("F", decorated)
+
+    return decorate
 
 
 def _remember_format(context: click.Context, _: click.Parameter, value: str) -> str:
@@ -70,25 +82,17 @@ class Chosen(NamedTuple):
         return self.output is None and self.output_dir is None
 
 
-def inputs_and_outputs(function: F) -> F:
-    """The templates and where their results go, given to the function as `inputs`, `output` and `output_dir`."""
-    for decorate in reversed(
-        [
-            click.argument("inputs", nargs=-1, metavar="[FILE|DIR|-]..."),
-            click.option(
-                "-o", "--output", metavar="FILE", help="Write the one rendered file here; - is standard output."
-            ),
-            click.option(
-                "--output-dir",
-                metavar="DIR",
-                type=click.Path(path_type=Path),
-                help="Write below DIR, with the tree of the input directories; "
-                "a trailing .tmpl, .tpl or .cm is dropped.",
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+inputs_and_outputs = options_of(
+    click.argument("inputs", nargs=-1, metavar="[FILE|DIR|-]..."),
+    click.option("-o", "--output", metavar="FILE", help="Write the one rendered file here; - is standard output."),
+    click.option(
+        "--output-dir",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Write below DIR, with the tree of the input directories; a trailing .tmpl, .tpl or .cm is dropped.",
+    ),
+)
+"""The templates and where their results go, given to the function as `inputs`, `output` and `output_dir`."""
 
 
 def choose(
@@ -127,175 +131,141 @@ def complete_connection(context: click.Context, _: click.Parameter, incomplete: 
     return [name for name in names if name.startswith(incomplete)]
 
 
-def settings_options(function: F) -> F:
-    """The switches that stand for settings; each has an `INJECTOR_*` variable and a key in the settings file."""
-    for decorate in reversed(
-        [
-            click.option(
-                "--config",
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                help="Settings file (YAML). [INJECTOR_CONFIG]",
-            ),
-            click.option(
-                "--token-separator", metavar="TEXT", help="Between prefix and path; # for configmanager v2. [://]"
-            ),
-            click.option("--key-separator", metavar="CHAR", help="Between path and key path. [|]"),
-            click.option(
-                "--envsubst/--no-envsubst",
-                default=None,
-                help="Replace $NAME, ${NAME} and ${NAME:-default} first. [off]",
-            ),
-            click.option(
-                "--on-missing",
-                type=click.Choice(["fail", "empty", "keep", "default"]),
-                default=None,
-                help="When a store has no such value or key: report it, write nothing, leave the token, "
-                "or write --default-value. [fail]",
-            ),
-            click.option("--default-value", metavar="TEXT", help="The text for --on-missing default."),
-            click.option("--lax", is_flag=True, default=False, help="The same as --on-missing keep."),
-            click.option(
-                "--plugin-path",
-                multiple=True,
-                metavar="DIR",
-                help="Search DIR for plugins, and nothing else but the installed ones. Repeatable.",
-            ),
-            click.option(
-                "--plugin-lock-file",
-                metavar="FILE",
-                help="Hold plugins to the checksums in FILE. [injector.plugins.lock]",
-            ),
-            click.option(
-                "--plugin-verify",
-                type=click.Choice(["off", "locked", "required"]),
-                default=None,
-                help="Run plugins unchecked, checked if there is a lock file, or only with one. [locked]",
-            ),
-            click.option("--file-root", metavar="DIR", help="FILE:// tokens may not leave DIR."),
-            click.option(
-                "--connection",
-                metavar="NAME[,NAME]",
-                help="For tokens that name no connection, one for each prefix.",
-                shell_complete=complete_connection,
-            ),
-            click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
-            click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
-            click.option(
-                "--file-format",
-                metavar="NAME",
-                help="What the output is (json, yaml, dotenv, plain, ...); values are escaped for it. [by extension]",
-            ),
-            click.option(
-                "--escape",
-                type=click.Choice(["auto", "raw"]),
-                default=None,
-                help="Spell values as the format wants it, or insert them as they are. [auto]",
-            ),
-            click.option(
-                "--check",
-                type=click.Choice(["auto", "off"]),
-                default=None,
-                help="Read rendered files back before they are published. [auto]",
-            ),
-            click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
-            click.option("--owner", metavar="USER", help="Of written files, by name or number. [the process's]"),
-            click.option("--group", metavar="GROUP", help="Of written files, by name or number. [the process's]"),
-            click.option(
-                "--write",
-                type=click.Choice(["rename", "in-place", "set"]),
-                default=None,
-                help="Replace files, overwrite them (each a mount of its own), or switch all of --output-dir at once. "
-                "[rename]",
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
-
-
-def refresh_options(function: F) -> F:
-    """The switches of what renders again and again; each stands for a setting, as those of `settings_options` do."""
-    for decorate in reversed(
-        [
-            click.option(
-                "--refresh", metavar="DURATION", help="Ask for values again this often; off: only when asked. [5m]"
-            ),
-            click.option(
-                "--rescan", metavar="DURATION", help="Look at all templates this often without a reason. [30s]"
-            ),
-            click.option(
-                "--debounce-min", metavar="DURATION", help="Take changes up when none came for so long. [100ms]"
-            ),
-            click.option("--debounce-max", metavar="DURATION", help="Take changes up after this at the latest. [2s]"),
-            click.option(
-                "--prune/--no-prune", default=None, help="Remove outputs whose templates are gone. [no-prune]"
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
-
-
-def sidecar_options(function: F) -> F:
-    """The switches of a sidecar beside `refresh_options`: what it tells others, and when it is ready."""
-    for decorate in reversed(
-        [
-            click.option(
-                "--on-error",
-                type=click.Choice(["keep", "fail"]),
-                default=None,
-                help="When a refresh fails the last good file stays: as good, or as not ready. [keep]",
-            ),
-            click.option("--max-stale", metavar="DURATION", help="Not ready when a file is stale for longer. [off]"),
-            click.option("--required/--optional", default=None, help="Whether files count for readiness. [required]"),
-            click.option(
-                "--notify",
-                multiple=True,
-                metavar="ACTION",
-                help="When files changed: signal:HUP:process=NAME, signal:HUP:/PID/FILE, exec:COMMAND, http:URL or "
-                "rollout:deployment/NAME. Repeatable.",
-            ),
-            click.option("--splay", metavar="DURATION", help="Notify after a random part of it. [off]"),
-            click.option("--listen", metavar="HOST:PORT", help="Serve health, metrics and status there."),
-            click.option("--control", metavar="SOCKET", help="Take requests for a refresh there."),
-            click.option(
-                "--events/--no-events", default=None, help="Write Kubernetes Events about the pod. [no-events]"
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
-
-
-def handover_option(function: F) -> F:
-    """`--handover`, which `init` and the `run` after it have in common."""
-    return click.option(
-        "--handover",
+settings_options = options_of(
+    click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Settings file (YAML). [INJECTOR_CONFIG]",
+    ),
+    click.option("--token-separator", metavar="TEXT", help="Between prefix and path; # for configmanager v2. [://]"),
+    click.option("--key-separator", metavar="CHAR", help="Between path and key path. [|]"),
+    click.option(
+        "--envsubst/--no-envsubst",
+        default=None,
+        help="Replace $NAME, ${NAME} and ${NAME:-default} first. [off]",
+    ),
+    click.option(
+        "--on-missing",
+        type=click.Choice(["fail", "empty", "keep", "default"]),
+        default=None,
+        help="When a store has no such value or key: report it, write nothing, leave the token, "
+        "or write --default-value. [fail]",
+    ),
+    click.option("--default-value", metavar="TEXT", help="The text for --on-missing default."),
+    click.option("--lax", is_flag=True, default=False, help="The same as --on-missing keep."),
+    click.option(
+        "--plugin-path",
+        multiple=True,
         metavar="DIR",
-        help="Where init leaves its values for the run that follows it, which then asks no store: a memory volume of "
-        "the two alone.",
-    )(function)
+        help="Search DIR for plugins, and nothing else but the installed ones. Repeatable.",
+    ),
+    click.option(
+        "--plugin-lock-file",
+        metavar="FILE",
+        help="Hold plugins to the checksums in FILE. [injector.plugins.lock]",
+    ),
+    click.option(
+        "--plugin-verify",
+        type=click.Choice(["off", "locked", "required"]),
+        default=None,
+        help="Run plugins unchecked, checked if there is a lock file, or only with one. [locked]",
+    ),
+    click.option("--file-root", metavar="DIR", help="FILE:// tokens may not leave DIR."),
+    click.option(
+        "--connection",
+        metavar="NAME[,NAME]",
+        help="For tokens that name no connection, one for each prefix.",
+        shell_complete=complete_connection,
+    ),
+    click.option("--timeout", metavar="DURATION", help="For the whole run, such as 90s or 2m. [60s]"),
+    click.option("--concurrency", metavar="N", type=int, help="Calls in flight for each backend. [64]"),
+    click.option(
+        "--file-format",
+        metavar="NAME",
+        help="What the output is (json, yaml, dotenv, plain, ...); values are escaped for it. [by extension]",
+    ),
+    click.option(
+        "--escape",
+        type=click.Choice(["auto", "raw"]),
+        default=None,
+        help="Spell values as the format wants it, or insert them as they are. [auto]",
+    ),
+    click.option(
+        "--check",
+        type=click.Choice(["auto", "off"]),
+        default=None,
+        help="Read rendered files back before they are published. [auto]",
+    ),
+    click.option("--mode", metavar="OCTAL", help="Permissions of written files. [0600]"),
+    click.option("--owner", metavar="USER", help="Of written files, by name or number. [the process's]"),
+    click.option("--group", metavar="GROUP", help="Of written files, by name or number. [the process's]"),
+    click.option(
+        "--write",
+        type=click.Choice(["rename", "in-place", "set"]),
+        default=None,
+        help="Replace files, overwrite them (each a mount of its own), or switch all of --output-dir at once. [rename]",
+    ),
+)
+"""The switches that stand for settings; each has an `INJECTOR_*` variable and a key in the settings file."""
 
 
-def values_options(function: F) -> F:
-    """`--values`, `--record`, `--replay` and `--recording-key`; see `recorded_values`."""
-    for decorate in reversed(
-        [
-            click.option("--values", metavar="FILE", type=_FILE, help="Take values from FILE (YAML), not from stores."),
-            click.option("--record", metavar="FILE", type=_FILE, help="Keep the values in FILE, sealed."),
-            click.option("--replay", metavar="FILE", type=_FILE, help="Take the values that were kept in FILE."),
-            click.option(
-                "--recording-key",
-                metavar="FILE",
-                type=_FILE,
-                envvar="INJECTOR_RECORDING_KEY",
-                help="The key of --record (made when missing) and --replay. [INJECTOR_RECORDING_KEY]",
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+refresh_options = options_of(
+    click.option("--refresh", metavar="DURATION", help="Ask for values again this often; off: only when asked. [5m]"),
+    click.option("--rescan", metavar="DURATION", help="Look at all templates this often without a reason. [30s]"),
+    click.option("--debounce-min", metavar="DURATION", help="Take changes up when none came for so long. [100ms]"),
+    click.option("--debounce-max", metavar="DURATION", help="Take changes up after this at the latest. [2s]"),
+    click.option("--prune/--no-prune", default=None, help="Remove outputs whose templates are gone. [no-prune]"),
+)
+"""The switches of what renders again and again; each stands for a setting, as those of `settings_options` do."""
+
+
+sidecar_options = options_of(
+    click.option(
+        "--on-error",
+        type=click.Choice(["keep", "fail"]),
+        default=None,
+        help="When a refresh fails the last good file stays: as good, or as not ready. [keep]",
+    ),
+    click.option("--max-stale", metavar="DURATION", help="Not ready when a file is stale for longer. [off]"),
+    click.option("--required/--optional", default=None, help="Whether files count for readiness. [required]"),
+    click.option(
+        "--notify",
+        multiple=True,
+        metavar="ACTION",
+        help="When files changed: signal:HUP:process=NAME, signal:HUP:/PID/FILE, exec:COMMAND, http:URL or "
+        "rollout:deployment/NAME. Repeatable.",
+    ),
+    click.option("--splay", metavar="DURATION", help="Notify after a random part of it. [off]"),
+    click.option("--listen", metavar="HOST:PORT", help="Serve health, metrics and status there."),
+    click.option("--control", metavar="SOCKET", help="Take requests for a refresh there."),
+    click.option("--events/--no-events", default=None, help="Write Kubernetes Events about the pod. [no-events]"),
+)
+"""The switches of a sidecar beside `refresh_options`: what it tells others, and when it is ready."""
+
+
+handover_option = click.option(
+    "--handover",
+    metavar="DIR",
+    help="Where init leaves its values for the run that follows it, which then asks no store: a memory volume of "
+    "the two alone.",
+)
+"""`--handover`, which `init` and the `run` after it have in common."""
+
+
+values_options = options_of(
+    click.option("--values", metavar="FILE", type=_FILE, help="Take values from FILE (YAML), not from stores."),
+    click.option("--record", metavar="FILE", type=_FILE, help="Keep the values in FILE, sealed."),
+    click.option("--replay", metavar="FILE", type=_FILE, help="Take the values that were kept in FILE."),
+    click.option(
+        "--recording-key",
+        metavar="FILE",
+        type=_FILE,
+        envvar="INJECTOR_RECORDING_KEY",
+        help="The key of --record (made when missing) and --replay. [INJECTOR_RECORDING_KEY]",
+    ),
+)
+"""`--values`, `--record`, `--replay` and `--recording-key`; see `recorded_values`."""
 
 
 def recorded_values(
@@ -317,33 +287,28 @@ def recorded_values(
     return None
 
 
-def plugin_options(function: F) -> F:
-    """The settings that say which plugins there are, for the commands that look at them and start none."""
-    for decorate in reversed(
-        [
-            click.option(
-                "--config",
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                help="Settings file (YAML). [INJECTOR_CONFIG]",
-            ),
-            click.option(
-                "--plugin-path",
-                multiple=True,
-                metavar="DIR",
-                type=click.Path(file_okay=False),
-                help="Search DIR, and nothing else but the installed plugins. Repeatable.",
-            ),
-            click.option(
-                "--plugin-lock-file",
-                metavar="FILE",
-                type=click.Path(dir_okay=False),
-                help="The lock file. [injector.plugins.lock beside the settings file, or here]",
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+plugin_options = options_of(
+    click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Settings file (YAML). [INJECTOR_CONFIG]",
+    ),
+    click.option(
+        "--plugin-path",
+        multiple=True,
+        metavar="DIR",
+        type=click.Path(file_okay=False),
+        help="Search DIR, and nothing else but the installed plugins. Repeatable.",
+    ),
+    click.option(
+        "--plugin-lock-file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="The lock file. [injector.plugins.lock beside the settings file, or here]",
+    ),
+)
+"""The settings that say which plugins there are, for the commands that look at them and start none."""
 
 
 def config_option(function: F) -> F:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import sys
 import time
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from injector.cli import options
+from injector.cli.one_pass import one_pass
 from injector.errors import ExitCode, OutputError
-from injector.process.termination import only_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,8 +59,6 @@ def command(
     directory (--output-dir). Files are written at once or not at all: when anything fails, what was there before is
     untouched. New files are readable by their owner only (--mode).
     """
-    import asyncio  # late: `injector --help` needs no event loop
-
     started = time.monotonic()
     settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
     chosen = options.choose(inputs, output, output_dir, settings)
@@ -70,27 +67,14 @@ def command(
         settings, values=values, record=record, replay=replay, recording_key=recording_key
     )
 
-    from injector.app.build import render_once  # late: start-up
-    from injector.app.rendering import RenderRequest
-    from injector.cli.terminal import Progress
+    from injector.app.rendering import RenderRequest  # late: start-up
 
     single = chosen.output_dir is None and not (chosen.output is None and output_format == "json")
     request = RenderRequest(chosen.inputs, output=chosen.output, output_dir=chosen.output_dir, single=single)
-    with Progress("resolving", sys.stderr) as progress:
-        run = render_once(
-            request,
-            settings,
-            environment=os.environ,
-            log=log,
-            progress=None if quiet else progress,
-            recorded=recorded,
-            on_values=_recorder(record, recording_key) if record and recording_key else None,
-        )
-        try:
-            with only_noted():
-                report = asyncio.run(run)
-        except asyncio.CancelledError:  # SIGTERM: everything is cleaned up by now
-            return 128 + signal.SIGTERM
+    keep = _recorder(record, recording_key) if record and recording_key else None
+    report = one_pass(request, settings, log, recorded=recorded, quiet=quiet, on_values=keep)
+    if report is None:
+        return 128 + signal.SIGTERM
     show(report, started, to_stdout=chosen.to_stdout, output_format=output_format, quiet=quiet)
     return int(ExitCode.DONE)
 

@@ -81,12 +81,6 @@ _OPTIONS = (
 )
 
 
-def _with_options(function: Any) -> Any:
-    for decorate in reversed(_OPTIONS):
-        function = decorate(function)
-    return function
-
-
 @click.command(
     epilog="""\b
 Examples:
@@ -95,7 +89,7 @@ Examples:
       --webhook-configuration injector --dns-name injector-webhook.injector.svc
 """
 )
-@_with_options
+@options.options_of(*_OPTIONS)
 def command(**flags: Any) -> int:
     """
     Serve the admission webhook that adds the sidecar to pods.

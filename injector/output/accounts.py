@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import grp
 import pwd
+from typing import TYPE_CHECKING
 
 from injector.errors import AccountUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LARGEST = 2**32 - 2  # (uid_t) -1 means "leave it" to chown(2)
 
@@ -16,12 +20,7 @@ def user_id(text: str) -> int:
 
     Raises AccountUnknown.
     """
-    if text.isascii() and text.isdigit():
-        return _number(text, "user")
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except (KeyError, ValueError):
-        raise _unknown(text, "user", "/etc/passwd") from None
+    return _id(text, "user", lambda: pwd.getpwnam(text).pw_uid, "/etc/passwd")
 
 
 def group_id(text: str) -> int:
@@ -30,12 +29,19 @@ def group_id(text: str) -> int:
 
     Raises AccountUnknown.
     """
+    return _id(text, "group", lambda: grp.getgrnam(text).gr_gid, "/etc/group")
+
+
+def _id(text: str, kind: str, look_up: Callable[[], int], file: str) -> int:
     if text.isascii() and text.isdigit():
-        return _number(text, "group")
+        return _number(text, kind)
     try:
-        return grp.getgrnam(text).gr_gid
+        return look_up()
     except (KeyError, ValueError):
-        raise _unknown(text, "group", "/etc/group") from None
+        raise AccountUnknown(
+            f"there is no {kind} {text!r} here",
+            hint=f"use the number; a container knows only the names in its own {file}",
+        ) from None
 
 
 def _number(text: str, kind: str) -> int:
@@ -43,10 +49,3 @@ def _number(text: str, kind: str) -> int:
     if number > _LARGEST:
         raise AccountUnknown(f"{text[:40]} is no {kind} id", hint=f"ids are numbers from 0 to {_LARGEST}")
     return number
-
-
-def _unknown(text: str, kind: str, file: str) -> AccountUnknown:
-    return AccountUnknown(
-        f"there is no {kind} {text!r} here",
-        hint=f"use the number; a container knows only the names in its own {file}",
-    )

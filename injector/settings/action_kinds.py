@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from injector.settings.actions import ExecAction, HttpAction, RolloutAction, SignalAction
-from injector.settings.kinds import DURATION, PATH, PATTERN, Kind
+from injector.settings.kinds import DURATION, PATH, PATTERN, Kind, matching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from injector.settings.actions import Action
 
 _HIGHEST_SIGNAL: Final = 64
@@ -28,15 +26,6 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\t -~\u00a0-\u00ff]{0,8192}")
 # They say how long a body is, and there is none.
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError
-        return text
-
-    return parse
 
 
 def _signal(text: str) -> int:
@@ -101,17 +90,17 @@ def header_name(text: str) -> str:
 
 
 _NUMBERS: Final = frozenset({"str", "int"})
-NAME = Kind("a name of letters, digits, '.', '_' and '-', at most 63", _matching(_NAME))
+NAME = Kind("a name of letters, digits, '.', '_' and '-', at most 63", matching(_NAME))
 SIGNAL = Kind("a signal such as HUP, SIGUSR1 or 1, but KILL and STOP", _signal, tags=_NUMBERS)
-PROCESS = Kind("the name of a process, without a path", _matching(_PROCESS))
+PROCESS = Kind("the name of a process, without a path", matching(_PROCESS))
 PID = Kind("the number of a process", _pid, tags=frozenset({"int"}))
 ARGUMENT = Kind("a text", _argument, tags=frozenset({"str", "int", "float"}), separator=" ")
 URL = Kind("an address such as http://127.0.0.1:9000/reload or unix:/run/app.sock:/reload", _url)
-METHOD = Kind("an HTTP method such as POST", _matching(_METHOD))
+METHOD = Kind("an HTTP method such as POST", matching(_METHOD))
 STATUS = Kind("an HTTP status from 100 to 599", _status, tags=frozenset({"int"}), separator=",")
-HEADER_VALUE = Kind("the value of a header, on one line", _matching(_HEADER_VALUE), tags=_NUMBERS)
+HEADER_VALUE = Kind("the value of a header, on one line", matching(_HEADER_VALUE), tags=_NUMBERS)
 RESOURCE = Kind("deployment/NAME, statefulset/NAME or daemonset/NAME", _resource)
-NAMESPACE = Kind("the name of a namespace", _matching(re.compile(_LABEL)))
+NAMESPACE = Kind("the name of a namespace", matching(re.compile(_LABEL)))
 
 FIELDS: Final = {
     "signal": {"signal": SIGNAL, "process": PROCESS, "pidFile": PATH, "pid": PID},

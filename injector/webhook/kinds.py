@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from injector.settings.kinds import Kind
+from injector.settings.kinds import Kind, matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +23,6 @@ _LONGEST_PATH: Final = 1024
 _DEEPEST_PATH: Final = 64
 _HIGHEST_ID: Final = 2**31 - 1
 _NO_QUANTITY: Final = "none"
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError
-        return text
-
-    return parse
 
 
 def _list_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
@@ -102,15 +93,15 @@ def one_of(*choices: str) -> Kind:
     return Kind(f"one of {', '.join(choices)}", parse)
 
 
-NAMES = Kind("names with ',' between them, none twice", _list_of(_matching(_CONTAINER)))
-CONFIG_MAP = Kind("the name of a ConfigMap", _matching(_SUBDOMAIN))
-CONFIG_MAPS = Kind("names of ConfigMaps with ',' between them, none twice", _list_of(_matching(_SUBDOMAIN)))
-VARIABLE_NAMES = Kind("names of variables with ',' between them, none twice", _list_of(_matching(_VARIABLE)))
-VOLUME = Kind("the name of a volume", _matching(_CONTAINER))
+NAMES = Kind("names with ',' between them, none twice", _list_of(matching(_CONTAINER)))
+CONFIG_MAP = Kind("the name of a ConfigMap", matching(_SUBDOMAIN))
+CONFIG_MAPS = Kind("names of ConfigMaps with ',' between them, none twice", _list_of(matching(_SUBDOMAIN)))
+VARIABLE_NAMES = Kind("names of variables with ',' between them, none twice", _list_of(matching(_VARIABLE)))
+VOLUME = Kind("the name of a volume", matching(_CONTAINER))
 ABSOLUTE_PATH = Kind("an absolute path without '..' and ':', and not the root", _absolute)
 ABSOLUTE_PATHS = Kind("absolute paths with ',' between them, none twice", _list_of(_absolute))
 RELATIVE_PATH = Kind("a relative path of at most 64 parts, without '..', '*', '?' and '['", _relative)
-IMAGE = Kind("an image such as registry.example/injector:1.0", _matching(_IMAGE))
+IMAGE = Kind("an image such as registry.example/injector:1.0", matching(_IMAGE))
 QUANTITY = Kind("an amount such as 50m, 1.5, 64Mi, or none", _quantity)
 IDENTITY = Kind("a number from 1 to 2147483647 (0 is root)", _identity)
 LISTEN_PORT = Kind("a port number from 1024 to 65535", _unprivileged_port)

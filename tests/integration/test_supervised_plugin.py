@@ -21,8 +21,9 @@ from injector.app import build
 from injector.backends.discovery import SearchPath, SearchPlace
 from injector.backends.executables import this_platform
 from injector.backends.goplugin.host import GoPluginBackend
-from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervision import RestartPolicy
 from injector.backends.goplugin.supervisor import SupervisedPlugin
+from injector.backends.plugin_status import PluginState
 from injector.backends.registry import HostOptions, Registry
 from injector.model.references import Reference, Value
 from injector.settings.schema import PluginSettings, Settings

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from injector.app.reconcile.files import ManagedFile
     from injector.app.reconcile.templates import Seen
     from injector.app.reconcile.values import Entry, ValueCache
-    from injector.backends.goplugin.supervision import PluginStatus
+    from injector.backends.plugin_status import PluginStatus
     from injector.model.references import Reference
     from injector.model.template import Token
 
@@ -47,21 +47,16 @@ def located(
 
 def blocking(seen: Seen, entries: Iterable[Entry]) -> tuple[InjectorError, ...]:
     """The errors of *entries* that leave a token of the template without anything to write in its place."""
-    errors = {entry.reference: entry.error for entry in entries if entry.value is None and entry.error is not None}
-    if not errors:
-        return ()
-    forgives = seen.own.on_missing is not OnMissing.FAIL
-
-    def is_forgiven(token: Token) -> bool:
-        missing = isinstance(errors[token.reference], MissingError)
-        return missing and (forgives or token.optional or token.default is not None)
-
-    return located(seen, errors.get, unless=is_forgiven)
+    return _unforgiven(seen, (entry for entry in entries if entry.value is None))
 
 
 def unfresh(seen: Seen, entries: Iterable[Entry]) -> tuple[InjectorError, ...]:
     """The errors of *entries* in whose stead a value of before is used."""
-    errors = {entry.reference: entry.error for entry in entries if entry.value is not None and entry.error is not None}
+    return _unforgiven(seen, (entry for entry in entries if entry.value is not None))
+
+
+def _unforgiven(seen: Seen, entries: Iterable[Entry]) -> tuple[InjectorError, ...]:
+    errors = {entry.reference: entry.error for entry in entries if entry.error is not None}
     if not errors:
         return ()
     forgives = seen.own.on_missing is not OnMissing.FAIL
@@ -111,7 +106,7 @@ def summary(
 def _tokens(file: ManagedFile, cache: ValueCache, clock: Clock, shift: float) -> tuple[TokenStatus, ...]:
     now = clock.now()
     tokens: list[TokenStatus] = []
-    for reference in sorted(file.references):
+    for reference in sorted(file.references, key=lambda each: each._replace(connection=each.connection or "")):
         entry = cache.get(reference)
         if entry is None:
             continue

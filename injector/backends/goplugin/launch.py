@@ -16,6 +16,7 @@ from injector.backends.discovery import Kind
 from injector.backends.executables import this_platform
 from injector.backends.goplugin.handshake import Handshake, HandshakeScanner
 from injector.backends.goplugin.hclog import PluginLog
+from injector.backends.goplugin.running import RunningProcess
 from injector.backends.program_file import ProgramFile, refused, unreadable
 from injector.errors import HandshakeFailed, PluginError, PluginStartFailed
 from injector.process.child import spawn
@@ -34,19 +35,15 @@ _LAST_WORDS_WITHIN = 0.5
 _PAUSE_AFTER = 256 * 1024  # bytes of output in a row, after which other tasks have their turn
 
 
-class PluginProcess:
+class PluginProcess(RunningProcess["ChildProcess"]):
     """A started plugin program. `handshake` gives its handshake; `stop` ends it."""
 
     is_ours = True
 
     def __init__(self, name: str, child: ChildProcess, log: Log, plugin: str, versions: Collection[int]) -> None:
-        self.name = name
-        self.child = child
+        super().__init__(name, child, log, plugin)
         self._errors = PluginLog(log, plugin=plugin, stream="stderr")
         self._output = PluginLog(log, plugin=plugin, stream="stdout", plain=Level.INFO)
-        self._printed = {
-            stream: PluginLog(log, plugin=plugin, stream=stream, plain=Level.INFO) for stream in ("stdout", "stderr")
-        }
         self._scanner = HandshakeScanner(versions=versions)
         self._handshake: asyncio.Future[Handshake | None] = asyncio.get_running_loop().create_future()
         self._readers = (asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors()))
@@ -106,8 +103,7 @@ class PluginProcess:
 
         Says so too when the process is still there after a moment.
         """
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.child.wait(), _LAST_WORDS_WITHIN)
+        await self.wait(_LAST_WORDS_WITHIN)
         await asyncio.wait(self._readers, timeout=_LAST_WORDS_WITHIN)
         status = self.child.exit_status
         if status is None:
@@ -124,20 +120,6 @@ class PluginProcess:
         """What it printed instead of a handshake, for a message; empty when nothing."""
         return f"; {self._scanner.noise}" if self._scanner.noise else ""
 
-    def log_printed(self, stream: str, data: bytes) -> None:
-        """Takes what was printed to *stream* (stdout or stderr) and came over the connection instead of the pipe."""
-        self._printed[stream].feed(data)
-
-    def finish_printed(self) -> None:
-        """The connection brings no more: begun lines are taken as lines."""
-        for log in self._printed.values():
-            log.finish()
-
-    async def wait(self, seconds: float) -> None:
-        """Waits for the process to end by itself, at most *seconds*."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.child.wait(), seconds)
-
     async def stop(self) -> None:
         """Kills what is left of the process and its group, and ends the reading. Never raises."""
         await self.child.stop(0)
@@ -149,8 +131,7 @@ class PluginProcess:
             self._handshake.exception()  # looked at, or asyncio reports it as forgotten
 
     async def _no_handshake(self) -> PluginError:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.child.wait(), _LAST_WORDS_WITHIN)
+        await self.wait(_LAST_WORDS_WITHIN)
         await asyncio.wait(self._readers, timeout=_LAST_WORDS_WITHIN)
         status = self.child.exit_status
         how = "closed its standard output without a handshake"

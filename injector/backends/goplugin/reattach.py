@@ -8,7 +8,6 @@ variable INJECTOR_PLUGIN_REATTACH. The process is never signalled or asked to en
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,14 +17,13 @@ from msgspec.structs import replace
 
 from injector.backends.discovery import Candidate, Kind
 from injector.backends.goplugin.handshake import Handshake, parse
-from injector.backends.goplugin.hclog import PluginLog
 from injector.backends.goplugin.host import GoPluginBackend
 from injector.backends.goplugin.link import NotListening, probe
+from injector.backends.goplugin.running import RunningProcess
 from injector.backends.goplugin.socket_directory import SocketDirectory
 from injector.errors import HandshakeFailed, PluginNotFound, PluginRefused, SettingsError
 from injector.model.policy import AutoMtls
 from injector.settings.options import REATTACH_VARIABLE
-from injector.telemetry.logs import Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,19 +192,15 @@ class _Watched:
         self._exited.set_result(_Gone())
 
 
-class AttachedProcess:
+class AttachedProcess(RunningProcess[_Watched]):
     """What `launch.PluginProcess` is for a plugin that is not ours: its words are where it was started."""
 
     is_ours = False
     noise = ""
 
     def __init__(self, name: str, child: _Watched, attachment: Attachment, log: Log, plugin: str) -> None:
-        self.name = name
-        self.child = child
+        super().__init__(name, child, log, plugin)
         self._attachment = attachment
-        self._printed = {
-            stream: PluginLog(log, plugin=plugin, stream=stream, plain=Level.INFO) for stream in ("stdout", "stderr")
-        }
 
     @classmethod
     def attach(cls, candidate: Candidate, attachment: Attachment, log: Log) -> AttachedProcess:
@@ -243,20 +237,6 @@ class AttachedProcess:
     def last_words(self) -> str:
         """Nothing: they went to where it was started."""
         return ""
-
-    def log_printed(self, stream: str, data: bytes) -> None:
-        """As of PluginProcess."""
-        self._printed[stream].feed(data)
-
-    def finish_printed(self) -> None:
-        """As of PluginProcess."""
-        for log in self._printed.values():
-            log.finish()
-
-    async def wait(self, seconds: float) -> None:
-        """Waits for the process to end, at most *seconds*."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.child.wait(), seconds)
 
     async def stop(self) -> None:
         """Lets go of the process. It goes on."""

@@ -8,13 +8,12 @@ the next call brings the plugin up again, or the next health check where those a
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from injector.backends.contract import HandsOver, Limits, Releasing, TakesConnections, Watching
-from injector.backends.goplugin.supervision import PluginState, PluginStatus
+from injector.backends.plugin_status import PluginState, PluginStatus
 from injector.errors import (
     CallTimeout,
     InjectorError,
@@ -322,6 +321,8 @@ class SupervisedPlugin:
         self._row += 1
         pause = 0.0
         if self._row > 1:
+            import random  # late: start-up
+
             # The exponent has a bound, or a year of failures would overflow a float.
             ceiling = min(self._policy.longest_pause, self._policy.first_pause * 2 ** min(self._row - 2, 30))
             pause = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography
