@@ -26,7 +26,7 @@ DIRECTORY: Final = "injector-env"
 """Below the templates and the rendered files; one file for each variable, so that no value can set another."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_EXPANSION: Final = re.compile(r"\$\([^)]*\)")
+_EXPANSION: Final = re.compile(r"\$\$|\$\(([A-Za-z0-9_.-]+)\)")  # `$$` is how a `$` is written
 _OF_THE_LOADER: Final = frozenset({"LD_PRELOAD", "LD_AUDIT"})
 
 
@@ -83,7 +83,7 @@ def _refuse_impossible(container: Container, variable: Variable, *, env_files: b
         problem = "has a name that no env file can hold"
     elif env_files and "'" in value:
         problem = "holds a single quote beside its token, which no env file can hold"
-    elif _EXPANSION.search(value):
+    elif "$(" in value:
         problem = "holds $(…) beside its token, and nobody would expand it"
     if problem:
         hint = f"write it into a template, or leave such variables alone by {PREFIX}env: off"
@@ -106,9 +106,10 @@ def _refuse_unless_it_can_be_started(container: Container, names: list[str]) -> 
             f"{what}; the container names no command that injector could start with it",
             hint=f"write the image's command into the container (command), {ways}",
         )
-    others = [variable.value or "" for variable in container.env or () if variable.name not in names]
+    ours = set(names)
+    others = [variable.value or "" for variable in container.env or () if variable.name not in ours]
     for text in (*container.command, *(container.args or ()), *others):
-        used = next((name for name in names if f"$({name})" in text), None)
+        used = next((name for name in _EXPANSION.findall(text) if name in ours), None)
         if used is not None:
             raise AdmissionRefused(f"{what}; $({used}) would be the text of its token", hint=f"do without $(…), {ways}")
     loaded = {variable.name for variable in container.env or ()} & _OF_THE_LOADER

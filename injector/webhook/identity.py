@@ -6,12 +6,14 @@ IRSA and EKS Pod Identity (AWS), workload identity (Azure, Google), the service 
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.webhook.wishes import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from injector.webhook.pod import Container, Mount, Variable
 
@@ -35,6 +37,7 @@ _VARIABLES: Final = _TOKEN_FILES | {
     "AZURE_AUTHORITY_HOST",
     "GOOGLE_CLOUD_PROJECT",
 }
+_LONGEST_PATH: Final = 4096  # bytes, the kernel's
 _SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
@@ -63,14 +66,15 @@ def mounts(containers: Sequence[Container], token_volume: str | None, taken: Ite
     The volumes that hold tokens of *containers*, mounted where they have them, read-only; nothing goes to or below
     the paths *taken*. Raises AdmissionRefused when no container mounts *token_volume*.
     """
-    files = [_SERVICE_ACCOUNT, *_token_files(containers)]
+    # Pods come from anybody, with thousands of mounts: nothing here is compared with everything.
+    files = sorted({_SERVICE_ACCOUNT, *_token_files(containers)})
     used = set(taken)
     found: list[dict[str, Any]] = []
     for mount in _all_mounts(containers):
         path = mount.mount_path.rstrip("/")
-        wanted = mount.name == token_volume or any(_is_at_or_below(file, path) for file in files)
+        wanted = mount.name == token_volume or _holds_one(path, files)
         # A path that is made of variables would need those, too.
-        if not wanted or mount.sub_path_expr or any(_is_at_or_below(path, other) for other in used):
+        if not wanted or mount.sub_path_expr or len(path) > _LONGEST_PATH or _is_at_or_below_one(path, used):
             continue
         used.add(path)
         entry = {"name": mount.name, "mountPath": mount.mount_path, "readOnly": True}
@@ -80,8 +84,21 @@ def mounts(containers: Sequence[Container], token_volume: str | None, taken: Ite
     return found
 
 
-def _is_at_or_below(path: str, other: str) -> bool:
-    return path == other or path.startswith(f"{other}/")
+def _holds_one(path: str, ordered: Sequence[str]) -> bool:
+    """Whether one of *ordered*, which is sorted, is *path* or lies below it."""
+    below = f"{path}/"
+    return any(
+        at < len(ordered) and (ordered[at] == path or ordered[at].startswith(below))
+        for at in (bisect.bisect_left(ordered, path), bisect.bisect_left(ordered, below))
+    )
+
+
+def _is_at_or_below_one(path: str, others: AbstractSet[str]) -> bool:
+    while path not in others:
+        path, slash, _ = path.rpartition("/")
+        if not slash:
+            return False
+    return True
 
 
 def _token_files(containers: Iterable[Container]) -> list[str]:

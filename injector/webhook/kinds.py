@@ -20,6 +20,7 @@ _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,510}")
 _QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)(m|[kMGTPE]|[KMGTPE]i)?")
 _PATH_PART: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,255}")
 _LONGEST_PATH: Final = 1024
+_DEEPEST_PATH: Final = 64
 _HIGHEST_ID: Final = 2**31 - 1
 _NO_QUANTITY: Final = "none"
 
@@ -47,7 +48,11 @@ def _absolute(text: str) -> str:
 
 def _relative(text: str) -> str:
     parts = text.split("/")
-    if len(text) > _LONGEST_PATH or any(part in {".", ".."} or not _PATH_PART.fullmatch(part) for part in parts):
+    if (
+        len(text) > _LONGEST_PATH
+        or len(parts) > _DEEPEST_PATH
+        or any(part in {".", ".."} or not _PATH_PART.fullmatch(part) for part in parts)
+    ):
         raise ValueError
     # '..' begins the kubelet's own names; the others mean something in a pattern, and the path becomes one.
     if parts[0].startswith("..") or set("*?[") & set(text):
@@ -95,7 +100,7 @@ VARIABLE_NAMES = Kind("names of variables with ',' between them, none twice", _l
 VOLUME = Kind("the name of a volume", matching(_CONTAINER))
 ABSOLUTE_PATH = Kind("an absolute path without '..' and ':', and not the root", _absolute)
 ABSOLUTE_PATHS = Kind("absolute paths with ',' between them, none twice", _list_of(_absolute))
-RELATIVE_PATH = Kind("a relative path without '..', '*', '?' and '['", _relative)
+RELATIVE_PATH = Kind("a relative path of at most 64 parts, without '..', '*', '?' and '['", _relative)
 IMAGE = Kind("an image such as registry.example/injector:1.0", matching(_IMAGE))
 QUANTITY = Kind("an amount such as 50m, 1.5, 64Mi, or none", _quantity)
 IDENTITY = Kind("a number from 1 to 2147483647 (0 is root)", _identity)

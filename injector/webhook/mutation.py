@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -16,6 +17,8 @@ from injector.webhook.settings_file import generate
 from injector.webhook.wishes import read, refuse, refuse_what_needs_a_sidecar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from injector.webhook.env_tokens import EnvToken
     from injector.webhook.patch import Operation
     from injector.webhook.pod import Container, Mount, Pod, PodSecurity
@@ -74,6 +77,7 @@ class _Injection:
     def __init__(self, pod: Pod, defaults: Defaults) -> None:
         self._pod = pod
         self._defaults = defaults
+        _refuse_too_large(pod.annotations)  # before anything looks into them
         self._wishes = wishes = read(pod.annotations)
         self._warnings = list(wishes.warnings)
         self._mode: str = wishes.get("mode", defaults.mode)
@@ -114,7 +118,7 @@ class _Injection:
         containers = (container for _, container in self._chosen)
         return env_tokens.find(containers, self._grammar, env_files=self._defaults.env_files)
 
-    @property
+    @cached_property
     def _started_by_us(self) -> dict[str, list[str]]:
         """The containers whose command a program of ours starts, each with the variables that it sets."""
         found: dict[str, list[str]] = {}
@@ -144,11 +148,7 @@ class _Injection:
         added = {STATUS: catalogue.INJECTED} | {token.annotation: token.template for token in self._env}
         if self._generated is not None:
             added[GENERATED_SETTINGS] = self._generated
-        present = self._pod.annotations
-        size = sum(len(key) + len(text.encode(errors="replace")) for key, text in (present | added).items())
-        if size > _MOST_ANNOTATIONS:
-            hint = f"put templates into a ConfigMap, and name it by {PREFIX}templates"
-            raise AdmissionRefused("annotations would be larger than the 256 KiB that a pod may have", hint=hint)
+        _refuse_too_large(self._pod.annotations | added)
         existing = self._pod.metadata and self._pod.metadata.annotations
         if self._pod.metadata is None:
             return [{"op": "add", "path": "/metadata", "value": {"annotations": added}}]
@@ -321,6 +321,12 @@ class _Injection:
             )
         if self._mode == "sidecar" and self._pod.is_of_a_job:
             warn(f"the sidecar keeps the Job from ending: set {PREFIX}mode to native-sidecar or init")
+
+
+def _refuse_too_large(annotations: Mapping[str, str]) -> None:
+    if sum(len(key) + len(text.encode(errors="replace")) for key, text in annotations.items()) > _MOST_ANNOTATIONS:
+        hint = f"put templates into a ConfigMap, and name it by {PREFIX}templates"
+        raise AdmissionRefused("annotations would be larger than the 256 KiB that a pod may have", hint=hint)
 
 
 def _chosen(pod: Pod, wishes: Wishes) -> list[tuple[str, Container]]:

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from injector.errors import AdmissionRefused, ReviewInvalid
 from injector.webhook.mutation import Answer, mutate
 from injector.webhook.pod import Pod
+from injector.webhook.wishes import MOST_WARNINGS
 
 if TYPE_CHECKING:
     from injector.webhook.defaults import Defaults
@@ -26,7 +27,6 @@ LARGEST: Final = 4 * 1024 * 1024
 
 _LONGEST_UID: Final = 256
 _LONGEST_WARNING: Final = 256  # longer ones are cut by the API server, or left out
-_MOST_WARNINGS: Final = 16
 _LONGEST_MESSAGE: Final = 1024
 _REFUSED: Final = 400
 
@@ -85,7 +85,7 @@ def respond(body: bytes, defaults: Defaults) -> Reply:
     if answer.operations:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(_encode(answer.operations)).decode("ascii")
-    warnings = tuple(_printable(text, _LONGEST_WARNING) for text in answer.warnings[:_MOST_WARNINGS])
+    warnings = tuple(_printable(text, _LONGEST_WARNING) for text in answer.warnings[:MOST_WARNINGS])
     if warnings:
         response["warnings"] = warnings
     namespace = request.namespace or ""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from injector.settings.actions import Action
     from injector.settings.kinds import Kind
 
+MOST_WARNINGS: Final = 16
+"""That are shown; to find out what is meant is dear."""
+
 _MOST_ACTIONS: Final = 64
 _TEXTS: Final = frozenset({*catalogue.FLAGS, *catalogue.VARIABLES, *catalogue.LASTING_FLAGS})
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -96,7 +99,7 @@ def read(annotations: Mapping[str, str]) -> Wishes:
             flags[name] = _flag(name, text)
         elif name in catalogue.SHAPE and name != "notify":
             values[name] = _parse(name, catalogue.SHAPE[name], text)
-        elif name != "notify" and not catalogue.is_written_by_us(name):
+        elif name != "notify" and not catalogue.is_written_by_us(name) and len(warnings) < MOST_WARNINGS:
             warnings.append(_unknown(name))
     notify = _lines("notify", annotations.get(f"{PREFIX}notify", ""))
     inline, overrides = _templates(of_templates)
@@ -143,6 +146,7 @@ def _unknown(name: str) -> str:
 
 def _templates(given: Mapping[str, Mapping[str, str]]) -> tuple[tuple[InlineTemplate, ...], tuple[Override, ...]]:
     inline: dict[str, InlineTemplate] = {}
+    folders: dict[str, str] = {}
     overrides: list[Override] = []
     for name, texts in given.items():
         path = name
@@ -152,20 +156,24 @@ def _templates(given: Mapping[str, Mapping[str, str]]) -> tuple[tuple[InlineTemp
                 refuse(f"file-{name}", "there is no such template", hint=hint)
             path = _parse(f"file-{name}", catalogue.OF_ONE_TEMPLATE["file-"], texts["file-"])
         if "template-" in texts:
-            _add_inline(inline, name, path, texts["template-"])
+            _add_inline(inline, folders, name, path, texts["template-"])
         override = _override(name, path, texts)
         if override is not None:
             overrides.append(override)
     return tuple(inline.values()), tuple(overrides)
 
 
-def _add_inline(inline: dict[str, InlineTemplate], name: str, path: str, text: str) -> None:
+def _add_inline(inline: dict[str, InlineTemplate], folders: dict[str, str], name: str, path: str, text: str) -> None:
+    """Adds a template to *inline*; *folders* has those that its path and others' make necessary, and for which."""
     _parse(f"template-{name}", catalogue.OF_ONE_TEMPLATE["template-"], text)
     if not _NAME.fullmatch(name):
         refuse(f"template-{name}", "expected letters, digits, '.', '_' and '-' behind template-")
-    for other in inline:
-        if other == path or other.startswith(f"{path}/") or path.startswith(f"{other}/"):
-            refuse(f"template-{name}", f"its file is in the way of another template's, {other}")
+    parts = path.split("/")
+    above = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    other = folders.get(path) or next((each for each in (path, *above) if each in inline), None)
+    if other is not None:
+        refuse(f"template-{name}", f"its file is in the way of another template's, {other}")
+    folders |= dict.fromkeys(above, path)
     inline[path] = InlineTemplate(f"{PREFIX}template-{name}", path)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import ssl
@@ -157,6 +159,24 @@ def test_a_chunked_body_is_read_up_to_the_limit(shared: Server) -> None:
     parts = [REVIEW[at : at + 7] for at in range(0, len(REVIEW), 7)]
     assert shared.ask("POST", "/mutate", iter(parts), JSON)[0] == 200
     assert shared.ask("POST", "/mutate", iter([b"x" * 100_000] * 60), JSON)[0] == 413
+
+
+@pytest.mark.fault(76, "a chunked body without an end is cut off, by its size or after 5 s, and others are answered")
+@pytest.mark.parametrize(("chunk", "pause", "status"), [(b"x" * 65536, 0.0, b"413"), (b" ", 0.1, b"408")])
+def test_a_chunked_body_without_an_end_is_cut_off(shared: Server, chunk: bytes, pause: float, status: bytes) -> None:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with raw(shared) as endless:
+        endless.sendall(head)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):  # it is closed while we send
+            for _ in range(10_000):  # 655 MB, or 17 minutes
+                endless.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                if pause and select.select([endless], [], [], pause)[0]:
+                    break
+            else:
+                pytest.fail("it takes whatever comes")
+        with contextlib.suppress(ConnectionError):
+            assert endless.recv(100).startswith(b"HTTP/1.1 " + status)
+        assert shared.ask("POST", "/mutate", REVIEW, JSON)[0] == 200
 
 
 def test_other_addresses_are_not_there(shared: Server) -> None:

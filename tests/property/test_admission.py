@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from webhook_reviews import DEFAULTS, WITH_ENV_FILES, D, a_pod, a_review, ask, patch_of, response_of
 
 from injector.webhook.catalogue import OF_ONE_TEMPLATE, PLAIN
+from injector.webhook.defaults import Defaults
 from injector.webhook.review import respond
 
 MANY = settings(
@@ -68,6 +69,7 @@ CONTAINERS = st.fixed_dictionaries(
     {"name": NAMES},
     optional={
         "image": TEXTS,
+        "command": st.sampled_from([["/x"], ["/x", "$(B)"], []]),
         "env": st.one_of(st.none(), st.lists(VARIABLES, max_size=3)),
         "volumeMounts": st.one_of(st.none(), st.lists(MOUNTS, max_size=2)),
         "securityContext": st.fixed_dictionaries({}, optional={"runAsUser": st.sampled_from([0, 5])}),
@@ -106,7 +108,11 @@ PODS = st.fixed_dictionaries(
 def kept(before: Any, after: Any, *, of_env: bool = False) -> bool:
     """Whether all of *before* is in *after*: members as they are, items in their order, with others between them."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return all(key in after and kept(item, after[key], of_env=key == "env") for key, item in before.items())
+        return all(
+            key in after
+            and (kept(item, after[key], of_env=key == "env") or (key == "command" and started(before, after)))
+            for key, item in before.items()
+        )
     if isinstance(before, list) and isinstance(after, list):
         rest = iter(after)
         return all(any(kept(item, other) or (of_env and replaced(item, other)) for other in rest) for item in before)
@@ -118,14 +124,24 @@ def replaced(before: dict[str, Any], after: dict[str, Any]) -> bool:
     return before["name"] == after["name"] and "AWSPARAMSTR" in before["value"] and "fileKeyRef" in after["valueFrom"]
 
 
+def started(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """A command behind our program, of a container that has variables with tokens: the other thing that is changed."""
+    has_tokens = any("AWSPARAMSTR" in variable.get("value", "") for variable in before.get("env") or ())
+    return (
+        has_tokens
+        and after["command"][0].startswith("/injector/")
+        and after["command"][-len(before["command"]) :] == before["command"]
+    )
+
+
 injections = 0
 
 
 @MANY
-@given(PODS)
-def test_the_patch_adds_to_any_pod_and_is_applied_once(pod: dict[str, Any]) -> None:
+@given(PODS, st.sampled_from([WITH_ENV_FILES, DEFAULTS]))
+def test_the_patch_adds_to_any_pod_and_is_applied_once(pod: dict[str, Any], defaults: Defaults) -> None:
     global injections
-    reply = ask(pod, WITH_ENV_FILES)
+    reply = ask(pod, defaults)
     assert reply.status == 200
     response = response_of(reply)
     if not response["allowed"]:
@@ -133,10 +149,11 @@ def test_the_patch_adds_to_any_pod_and_is_applied_once(pod: dict[str, Any]) -> N
         return
     operations = patch_of(reply)
     injections += bool(operations)
-    assert all(op["op"] == "add" or (op["op"] == "replace" and "/env/" in op["path"]) for op in operations)
+    replaces = [op["path"] for op in operations if op["op"] != "add"]
+    assert all("/env/" in path or path.endswith("/command") for path in replaces)
     after = jsonpatch.apply_patch(copy.deepcopy(pod), operations)
     assert kept(pod, after)
-    again = ask(after, WITH_ENV_FILES)
+    again = ask(after, defaults)
     assert response_of(again)["allowed"]
     assert patch_of(again) == []
 
