@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processes import MIB, go_toolchain
+from benchmarks.processes import MIB, compiled, go_toolchain
 from benchmarks.render import ROOT, build
 
 RUNS = 5
@@ -91,7 +91,7 @@ async def drive(program: str, auto_mtls: str, multiplex: str) -> None:
 def ours(program: Path, kind: str) -> list[float]:
     auto_mtls, multiplex = KINDS[kind]
     command = [sys.executable, "-m", "benchmarks.goplugin", str(program), auto_mtls, str(multiplex)]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=compiled(), check=True, capture_output=True, text=True)
     return list(json.loads(done.stdout))
 
 

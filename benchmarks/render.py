@@ -52,6 +52,7 @@ def main() -> None:
                 work / "gohost", "-token", "/app/value/{i}", "-n", str(tokens), "-c", str(concurrency), plugin,
             ]  # fmt: skip
             host_runs, go_runs = [], []
+            run(ours, cwd=work)  # compiles
             for _ in range(runs):
                 (work / "out").unlink(missing_ok=True)
                 host_runs.append(run(ours, cwd=work))

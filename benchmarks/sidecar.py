@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from inotify_simple import INotify, flags
 
-from benchmarks.processes import MIB, median, run
+from benchmarks.processes import MIB, compiled, median, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def sidecar(work: Path, count: int) -> Iterator[tuple[Mount, Path, subprocess.Po
     value.write_text("secret")
     mount, out = Mount(work / "templates", count, value), work / "out"
     command = [INJECTOR, "run", mount.path, "--output-dir", out, "--refresh", "off", "-q"]
-    process = subprocess.Popen([str(part) for part in command])
+    process = subprocess.Popen([str(part) for part in command], env=compiled())
     try:
         deadline = time.monotonic() + PATIENCE
         while not out.exists() or sum(1 for path in out.iterdir() if path.name.startswith("file-")) < count:

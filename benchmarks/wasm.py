@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.processes import MIB, go_toolchain, median, run
+from benchmarks.processes import MIB, compiled, go_toolchain, median, run
 from benchmarks.render import ROOT
 from benchmarks.startup import INJECTOR
 from injector.backends.wasm.cache import CompiledModules
@@ -118,7 +118,7 @@ def caches(module: Path, cache: Path) -> None:
     print(f"\n{'first use in a process':44} {'s':>9} {'cpu s':>9} {'peak MiB':>9}")
     for name, directory in (("no cache: compiled", ""), ("compiled module on disk", str(cache))):
         command = [sys.executable, "-m", "benchmarks.wasm", "compiling", str(module), directory]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=compiled(), check=True, capture_output=True, text=True)
         print(f"{name:44} {done.stdout.rstrip()}")
 
 

@@ -3,7 +3,7 @@
 
 - At a steady rate: when each answer came, counted from when its question was due, so that a queue shows.
 - As fast as it goes: how many a second, with all connections always busy.
-- What one review costs: processor time of the server alone.
+- What one review costs: processor time of the server alone, and its memory as the rounds go on.
 
 The server is a process of its own, the load another. Connections are kept, as the API server keeps them.
 """
@@ -141,6 +141,11 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+
+
 def quantile(sorted_values: list[float], share: float) -> float:
     return sorted_values[min(len(sorted_values) - 1, int(len(sorted_values) * share))]
 
@@ -176,6 +181,7 @@ def run(directory: Path, chosen: Any) -> None:
         client = Client(port, material.bundle[0])
         print(f"review of {len(review())} bytes, {chosen.connections} connections, log level {chosen.log_level}")
         rates, costs, tails = [], [], []
+        print(f"resident memory of the server: {resident_mib(server.pid):.1f} MiB before the first review")
         for _ in range(chosen.rounds):
             before, started = processor_seconds(server.pid), time.perf_counter()
             took = asyncio.run(steady(client, chosen.rate, chosen.seconds, chosen.connections))
@@ -185,7 +191,8 @@ def run(directory: Path, chosen: Any) -> None:
             print(
                 f"  {chosen.rate:.0f}/s asked, {len(took) / passed:.0f}/s answered: "
                 f"median {statistics.median(took) * 1000:.1f} ms, p99 {tails[-1]:.1f} ms, "
-                f"p99.9 {quantile(took, 0.999) * 1000:.1f} ms; {costs[-1]:.2f} ms of processor each"
+                f"p99.9 {quantile(took, 0.999) * 1000:.1f} ms; {costs[-1]:.2f} ms of processor each; "
+                f"{resident_mib(server.pid):.1f} MiB after {len(took)} reviews; load {os.getloadavg()[0]:.1f}"
             )
             rates.append(asyncio.run(fastest(client, min(chosen.seconds, 5.0), chosen.connections)))
             print(f"  as fast as it goes: {rates[-1]:.0f}/s")
@@ -193,9 +200,7 @@ def run(directory: Path, chosen: Any) -> None:
             f"medians: p99 {statistics.median(tails):.1f} ms at {chosen.rate:.0f}/s, {statistics.median(rates):.0f}/s "
             f"at most, {statistics.median(costs):.2f} ms of processor time a review"
         )
-        status = Path(f"/proc/{server.pid}/status").read_text()
-        resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-        print(f"resident memory of the server: {int(resident) / 1024:.0f} MiB; load {os.getloadavg()[0]:.1f}")
+        print(f"resident memory of the server: {resident_mib(server.pid):.1f} MiB at the end")
     finally:
         server.terminate()
         server.wait(60)

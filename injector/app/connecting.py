@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from injector.errors import (
 )
 from injector.model.references import Reference
 from injector.model.template import Token
+from injector.telemetry.redaction import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +75,10 @@ class UserStore:
     def summaries(self) -> tuple[ConnectionSummary, ...]:
         """See ConnectionSource."""
         return open_store(self._settings, self._environment).summaries()
+
+    def summary(self, name: str) -> ConnectionSummary:
+        """See ConnectionSource."""
+        return open_store(self._settings, self._environment).summary(name)
 
     def load(self, name: str) -> Connection:
         """See ConnectionSource."""
@@ -131,29 +137,45 @@ async def try_connection(
     name: str, path: str | None, settings: Settings, *, environment: Mapping[str, str], log: Log
 ) -> Tested:
     """
-    Starts the plugin of the connection *name* and gives it the connection; with *path*, asks for one value as well.
+    As `tested_connection`, in a run of its own: SIGTERM ends it.
 
-    Raises what the plugin answers, InvalidReference for an unknown connection; asyncio.CancelledError after SIGTERM,
-    with everything cleaned up.
+    Raises asyncio.CancelledError after SIGTERM, with everything cleaned up.
     """
-    from injector.app.build import cancelled_by_sigterm, registry  # late: build imports the renderer, which imports us
+    from injector.app.build import cancelled_by_sigterm  # late: build imports the renderer, which imports us
+
+    with cancelled_by_sigterm():
+        return await tested_connection(name, path, settings, environment=environment, log=log)
+
+
+async def tested_connection(
+    name: str, path: str | None, settings: Settings, *, environment: Mapping[str, str], log: Log
+) -> Tested:
+    """
+    Starts the plugin of the connection *name* and gives it the connection; with *path*, asks for one value as well.
+    Afterwards the redactor of *log* knows no value any more.
+
+    Raises what the plugin answers, without a value that was known; InvalidReference for an unknown connection.
+    """
+    from injector.app.build import registry  # late: build imports the renderer, which imports us
 
     backends = registry(settings, environment, log)
-    with cancelled_by_sigterm():
-        try:
-            prefix = backends.connection_prefixes([name])[name]
-            backend = await backends.open(prefix, name)
-            if not isinstance(backend, TakesConnections):
-                raise InvalidConfiguration(f"{backend.name} takes no connections", hint="remove the connection")
-            timeout = settings.plugins.call_timeout
-            await backend.connect(name, timeout=timeout)
-            size = None
-            if path is not None:
-                size = await _size(backend, Reference(prefix, path, connection=name), timeout=timeout)
-            return Tested(backend.name, size)
-        finally:
-            await backends.close()
-            log.redactor.clear()
+    try:
+        prefix = (await asyncio.to_thread(backends.connection_prefixes, [name]))[name]
+        backend = await backends.open(prefix, name)
+        if not isinstance(backend, TakesConnections):
+            raise InvalidConfiguration(f"{backend.name} takes no connections", hint="remove the connection")
+        timeout = settings.plugins.call_timeout
+        await backend.connect(name, timeout=timeout)
+        size = None
+        if path is not None:
+            size = await _size(backend, Reference(prefix, path, connection=name), timeout=timeout)
+        return Tested(backend.name, size)
+    except InjectorError as error:
+        scrub(error, log.redactor)
+        raise
+    finally:
+        await backends.close()
+        log.redactor.clear()
 
 
 async def _size(backend: Backend, reference: Reference, *, timeout: float) -> int:  # noqa: ASYNC109

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from injector.app.findings import LABEL, Finding, Verdict, is_injected, named, of_pod, sidecars, wants_injection
+from injector.app.pod_settings import settings_of
 from injector.app.subpaths import subpath_mounts
 from injector.errors import ClusterError
+from injector.kube.api import CREDENTIALS
 from injector.settings.schema import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from injector.app.pod_settings import Seen
     from injector.kube.access import Api
     from injector.settings.schema import Settings
 
@@ -26,7 +29,7 @@ _EVENTS: Final = (("create", "events.k8s.io", "events"), ("patch", "events.k8s.i
 
 def look_at_pod(api: Api, namespace: str, name: str) -> list[Finding]:
     """
-    All about one pod: its document, the ConfigMaps that it names, the rights that its arguments need.
+    All about one pod: its document, the ConfigMaps that it names, the rights that its settings need.
 
     Raises ClusterError when the pod cannot be read.
     """
@@ -54,8 +57,7 @@ def look_around(settings: Settings, inputs: Sequence[str], environment: Mapping[
         )
         for path in subpath_mounts(inputs)
     ]
-    wanted = [*(_EVENTS if settings.events else ()), *_rollouts(settings)]
-    if wanted:
+    if wanted := _needed(settings):
         found += _own_rights(wanted, environment)
     return found
 
@@ -77,15 +79,18 @@ def _config_maps(api: Api, pod: Mapping[str, Any]) -> Iterator[Finding]:
 def _rights_of(api: Api, pod: Mapping[str, Any]) -> Iterator[Finding]:
     namespace = pod["metadata"]["namespace"]
     account = pod["spec"].get("serviceAccountName", "default")
-    wanted: list[tuple[str, str, str]] = []
+    wanted: dict[tuple[str, str, str], None] = {}
     for container in sidecars(pod):
-        arguments = [str(argument) for argument in container.get("args", [])]
-        if "--events" in arguments:
-            wanted += _EVENTS
-        for argument in arguments:
-            if argument.startswith("rollout:"):
-                kind = argument.removeprefix("rollout:").partition("/")[0]
-                wanted += [(verb, "apps", f"{kind}s") for verb in ("get", "patch")]
+        seen = settings_of(api, pod, container)
+        yield from _of_settings(pod, container, seen)
+        needed = _needed(seen.settings) if seen.settings is not None else []
+        wanted |= dict.fromkeys(needed)
+        mounted = {mount.get("mountPath") for mount in container.get("volumeMounts") or ()}
+        if needed and str(CREDENTIALS) not in mounted:
+            whose = f"{named(pod)}, container {container.get('name')}"
+            message = "has no token of its service account, and its settings need rights"
+            hint = f"leave automountServiceAccountToken away, or mount a token at {CREDENTIALS}"
+            yield Finding("rights", Verdict.PROBLEM, whose, message, hint=hint)
     subject = f"service account {namespace}/{account}"
     for verb, group, resource in wanted:
         review = {
@@ -97,6 +102,23 @@ def _rights_of(api: Api, pod: Mapping[str, Any]) -> Iterator[Finding]:
             },
         }
         yield _right(api, "subjectaccessreviews", review, subject)
+
+
+def _of_settings(pod: Mapping[str, Any], container: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
+    name = container.get("name")
+    subject = f"{named(pod)}, container {name}"
+    for message in seen.problems:
+        yield Finding("settings", Verdict.PROBLEM, subject, message, hint="correct it: injector check --config FILE")
+    for place in seen.unseen:
+        metadata = pod["metadata"]
+        hint = f"ask it inside: kubectl -n {metadata['namespace']} exec {metadata['name']} -c {name} -- injector doctor"
+        message = f"{place}: not seen from here, and what rights it needs is not known"
+        yield Finding("settings", Verdict.WARNING, subject, message, hint=hint)
+
+
+def _needed(settings: Settings) -> list[tuple[str, str, str]]:
+    """Verb, API group and resource of each right that a sidecar with *settings* needs."""
+    return [*(_EVENTS if settings.events else ()), *_rollouts(settings)]
 
 
 def _own_rights(wanted: Sequence[tuple[str, str, str]], environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from injector.app.ownership import only_writer
 from injector.app.rendering import RenderRequest, render
 from injector.app.sources import TemplateFile, read
 from injector.errors import InjectorError, RunFailed
-from injector.process import foreground
+from injector.process import collection, foreground
 from injector.process.orphans import reaping
 from injector.telemetry.redaction import Redactor
 
@@ -125,6 +125,7 @@ async def supervise(request: ExecRequest, settings: Settings, *, environment: Ma
                             on_change=supervision.changed.set,
                         )
                     )
+            collection.settle()
             return await supervision.run()
 
 
@@ -205,7 +206,7 @@ class _Variables:
     def _read(self) -> Source:
         assert self._template is not None
         name = str(self._template)
-        return read(TemplateFile(name=name, input=name, output="", path=self._template))
+        return read(TemplateFile(name=name, input=name, output="", path=name))
 
 
 class _Supervision:

@@ -26,8 +26,12 @@ from injector.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from injector.app.rendering import RenderReport, RenderRequest
+    from injector.backends.contract import Outcome
+    from injector.backends.registry import Registry
+    from injector.model.references import Reference
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
 
@@ -51,12 +55,14 @@ async def render_until(
     """
     `rendering.render`, again and again while all that is wrong may go away by itself, until `settings.timeout` is up.
 
-    All files are written or none. Raises what the last attempt raised; asyncio.CancelledError after SIGTERM, with
+    All files are written or none. With the setting `handover` the values are left there for the sidecar; that this
+    cannot be done is a line of the log. Raises what the last attempt raised; asyncio.CancelledError after SIGTERM, with
     everything cleaned up.
     """
     deadline = time.monotonic() + settings.timeout
     if sources.STDIN in request.inputs:  # read once, used by every attempt
         request = replace(request, stdin=sys.stdin.buffer.read())
+    leaving = _Leaving.of(request, settings, environment, log)
     backends = registry(settings, environment, log, lasting=True)
     with cancelled_by_sigterm():
         try:
@@ -64,25 +70,73 @@ async def render_until(
             while True:
                 attempt += 1
                 left = deadline - time.monotonic()
+                began = time.monotonic()
                 try:
                     async with only_writer(request.output_dir):
-                        return await render(
+                        report = await render(
                             request,
                             replace(settings, timeout=max(left, 0.1)),
                             backends,
                             environment=environment,
                             log=log,
                             progress=_Telling(log),
+                            on_values=leaving.note if leaving else None,
                         )
                 except InjectorError as error:
                     pause = _pause(attempt)
                     if not may_pass(error) or time.monotonic() + pause >= deadline:
                         raise
                     _tell(log, error, attempt=attempt, pause=pause, left=deadline - time.monotonic())
+                else:
+                    if leaving:
+                        await leaving.leave(backends, began=began)
+                    return report
                 await asyncio.sleep(pause)
         finally:
             await backends.close()
             log.redactor.clear()
+
+
+class _Leaving:
+    """What is left for the sidecar."""
+
+    def __init__(self, directory: Path, scope: bytes, log: Log) -> None:
+        self._directory = directory
+        self._scope = scope
+        self._log = log
+        self._outcomes: Mapping[Reference, Outcome] = {}
+
+    @classmethod
+    def of(
+        cls, request: RenderRequest, settings: Settings, environment: Mapping[str, str], log: Log
+    ) -> _Leaving | None:
+        """None when nothing is to be left. What an init before this one has left is gone afterwards."""
+        if settings.handover is None:
+            return None
+        from injector.app import handover  # late: few are followed by a sidecar
+
+        directory = handover.directory_of(settings.handover, request.output_dir)
+        try:
+            handover.clear(directory)
+        except InjectorError as error:
+            log.warning("an earlier hand-over stays", reason=error.message)
+        return cls(directory, handover.scope(settings, request, environment), log)
+
+    def note(self, outcomes: Mapping[Reference, Outcome]) -> None:
+        self._outcomes = outcomes
+
+    async def leave(self, backends: Registry, *, began: float) -> None:
+        """Leaves the values, whose leases are the sidecar's from then on."""
+        from injector.app import handover  # late: few are followed by a sidecar
+        from injector.app.reconcile.handed import let_go
+
+        try:
+            left = handover.leave(self._directory, self._scope, self._outcomes, began=began)
+        except InjectorError as error:
+            self._log.warning("nothing is handed over, the sidecar asks the stores itself", reason=error.message)
+            return
+        await let_go(backends, left)
+        self._log.info("values handed over to the sidecar", values=len(left))
 
 
 class _Telling:

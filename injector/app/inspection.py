@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.registry import Registry
     from injector.backends.verification import Verification
+    from injector.model.references import Reference
     from injector.model.template import Source, Template, Token
     from injector.settings.schema import FileSettings, Settings
     from injector.telemetry.logs import Log
@@ -55,10 +56,17 @@ class Inspected(Struct, frozen=True):
 
 
 class Inspection(Struct, frozen=True):
-    """All that was seen. `problems` would end a render, `warnings` would not; every one that can has its place."""
+    """
+    All that was seen. `problems` would end a render, `warnings` would not; every one that can has its place.
+
+    `unread` are those problems that kept a template from being looked at; `refused` has why tokens of a prefix cannot
+    have a connection, by (prefix, name).
+    """
 
     files: tuple[Inspected, ...]
     backends: Mapping[str, Answering]
+    refused: Mapping[tuple[str, str], InjectorError]
+    unread: tuple[InjectorError, ...]
     problems: tuple[InjectorError, ...]
     warnings: tuple[InjectorError, ...]
 
@@ -83,7 +91,7 @@ def inspect(
     """
     Looks at *inputs* as a render would, with the values of *recorded* if there are any.
 
-    Nothing is started or fetched. Raises what `sources.collect` raises.
+    Nothing is started or fetched, and no connection is opened. Raises what `sources.collect` raises.
     """
     problems: list[InjectorError] = []
     warnings: list[InjectorError] = []
@@ -100,13 +108,27 @@ def inspect(
         warnings += near_misses(source, own, KNOWN_PREFIXES | registry.prefixes(frozenset()))
     used = {token.reference.prefix for seen in files for token in seen.template.tokens()}
     backends = {prefix: answering(prefix, search, verification, recorded) for prefix in sorted(used)}
+    refused = refused_connections((token.reference for seen in files for token in seen.template.tokens()), registry)
+    unread = tuple(problems)
     for seen in files:
         for token in seen.template.tokens():
-            refusal = backends[token.reference.prefix].error
-            if refusal is not None:
-                place = seen.template.source.place(token.start, token.end)
-                problems.append(refusal.at(place, token=seen.template.text_of(token)))
-    return Inspection(tuple(files), backends, tuple(problems), tuple(warnings))
+            prefix, connection = token.reference.prefix, token.reference.connection
+            for refusal in (backends[prefix].error, refused.get((prefix, connection or ""))):
+                if refusal is not None:
+                    place = seen.template.source.place(token.start, token.end)
+                    problems.append(refusal.at(place, token=seen.template.text_of(token)))
+    return Inspection(tuple(files), backends, refused, unread, tuple(problems), tuple(warnings))
+
+
+def refused_connections(references: Iterable[Reference], registry: Registry) -> Mapping[tuple[str, str], InjectorError]:
+    """Why tokens of a prefix cannot have a connection that they have, by (prefix, name). No seal is opened."""
+    refused: dict[tuple[str, str], InjectorError] = {}
+    for prefix, name in sorted({(each.prefix, each.connection) for each in references if each.connection}):
+        try:
+            registry.check_connection(prefix, name)
+        except InjectorError as error:
+            refused[prefix, name] = error
+    return refused
 
 
 def answering(

@@ -27,6 +27,7 @@ from injector.app.reconcile.request import SidecarRequest
 from injector.app.reconcile.sinks import FileSink
 from injector.errors import RunFailed
 from injector.notify.threads import in_thread
+from injector.process import collection
 from injector.process.orphans import reaping
 from injector.process.termination import was_noted
 from injector.telemetry.meter import Meter
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
+    from injector.app.handover import HandedValue
     from injector.app.rendering import RenderRequest
     from injector.app.status import SidecarStatus
     from injector.backends.registry import Registry
+    from injector.model.references import Reference
     from injector.notify.notifier import Notifier
     from injector.settings.schema import Settings
     from injector.telemetry.logs import Log
@@ -72,10 +75,13 @@ async def run_sidecar(
         stack.enter_context(reaping())
         await stack.enter_async_context(only_writer(request.output_dir))
         started = time.monotonic()
+        handed = _handed(request, settings, environment, log)
         backends = registry(settings, environment, log, lasting=True)
         tracer = make_tracer(environment, log)
         try:
-            running = _Running(request, settings, backends, environment, log, settings_path, load_settings, tracer)
+            running = _Running(
+                request, settings, backends, environment, log, settings_path, load_settings, tracer, handed
+            )
             await running.until(stop, on_hangup)
         finally:
             await backends.close()
@@ -97,6 +103,7 @@ class _Running:
         settings_path: Path | None,
         load_settings: Callable[[], Settings] | None,
         tracer: Tracer,
+        handed: Mapping[Reference, HandedValue],
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -123,6 +130,7 @@ class _Running:
             settings_path=settings_path,
             load_settings=load_settings,
             on_settings=self._take,
+            handed=handed,
             tracer=tracer,
         )
 
@@ -151,6 +159,7 @@ class _Running:
 
     async def _tell_start(self) -> None:
         summary = await asyncio.wrap_future(self._sidecar.first_pass)
+        collection.settle()
         status = self.status()
         self._log.info(
             "started",
@@ -252,6 +261,18 @@ class _Running:
         told: dict[str, Any] = to_builtins(replace(summary, errors=()))
         told["errors"] = [self._log.redactor.clean(error.message) for error in summary.errors]
         return told
+
+
+def _handed(
+    request: SidecarRequest, settings: Settings, environment: Mapping[str, str], log: Log
+) -> Mapping[Reference, HandedValue]:
+    """What an init container has left, taken; empty when there is none, or the settings want none."""
+    if settings.handover is None:
+        return {}
+    from injector.app import handover  # late: pods with native sidecars have none
+
+    directory = handover.directory_of(settings.handover, request.output_dir)
+    return handover.taken(directory, handover.scope(settings, request, environment), log)
 
 
 @contextlib.asynccontextmanager

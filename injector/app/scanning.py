@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from injector.template.envsubst import substitute
@@ -42,4 +43,10 @@ def grammar_of(own: FileSettings, prefixes: frozenset[str]) -> Grammar:
 
     Raises SettingsError for separators that cannot be told from what surrounds them.
     """
-    return Grammar(prefixes, own.token_separator, own.key_separator)
+    return _grammar(prefixes, own.token_separator, own.key_separator)
+
+
+@lru_cache(maxsize=64)
+def _grammar(prefixes: frozenset[str], token_separator: str, key_separator: str) -> Grammar:
+    # One object for all files of a run: it checks itself when it is made.
+    return Grammar(prefixes, token_separator, key_separator)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
-    from injector.app.tree import Identity
+    from injector.app.tree import FoundFile, Identity
 
 STDIN = "-"
 TEMPLATE_SUFFIXES = (".tmpl", ".tpl", ".cm")
@@ -49,7 +50,7 @@ class TemplateFile(Struct, frozen=True):
     name: str
     input: str
     output: str
-    path: Path | None
+    path: str | None
     in_directory: bool = False
     generation: Generation | None = None
     inside: str = ""
@@ -113,14 +114,14 @@ def read(file: TemplateFile, *, stdin: BinaryIO | None = None) -> Source:
     if file.path is None:
         return Source(file.name, (stdin or sys.stdin.buffer).read())
     try:
-        with os.fdopen(_open(file), "rb") as stream:
+        with io.FileIO(_open(file)) as stream:
             if file.in_directory and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise InputError(f"{file.path} is no regular file any more", hint="remove it from the directory")
-            return Source(file.name, stream.read())
+            return Source(file.name, stream.readall())
     except FileNotFoundError:
         if file.generation is not None:
             raise InputChanged(f"{file.name} was replaced while it was read") from None
-        raise _not_found(file.path) from None
+        raise _not_found(Path(file.path)) from None
     except IsADirectoryError:
         raise InputError(f"{file.path} is a directory", hint="name a file") from None
     except OSError as error:
@@ -232,7 +233,8 @@ class _Collection:
     def _file(self, given: str, path: Path) -> TemplateFile:
         generation = self._generation_of(path)
         inside = path.name if generation else ""
-        return TemplateFile(_shown(given), given, output_name(path.name), path, generation=generation, inside=inside)
+        output = output_name(path.name)
+        return TemplateFile(_shown(given), given, output, str(path), generation=generation, inside=inside)
 
     def _generation_of(self, path: Path) -> Generation | None:
         """Two files of one mount, named one by one, are still of one generation."""
@@ -253,21 +255,12 @@ class _Collection:
     def _directory(self, given: str, *, in_place: bool) -> Iterable[TemplateFile]:
         walk = Walk(Path(given), self._output, self._warn, self._generations)
         walk.run()
+        base = str(Path(given))
+        start = "" if base == "." else f"{base.rstrip('/')}/"
         self._problems += [(_shown(str(Path(given, relative))), problem) for relative, problem in walk.problems]
         if not walk.files and not walk.problems:
             self._warn(f"{given} holds no templates")
-        files = [
-            TemplateFile(
-                name=_shown(str(Path(given, found.relative))),
-                input=given,
-                output=str(_with_output_name(found.relative)),
-                path=Path(given, found.relative),
-                in_directory=True,
-                generation=found.generation,
-                inside=found.inside,
-            )
-            for found in walk.files
-        ]
+        files = [_found(given, f"{start}{found.relative}", found) for found in walk.files]
         if not in_place:
             return files
         made = {file.output for file, found in zip(files, walk.files, strict=True) if file.output != found.relative}
@@ -278,9 +271,17 @@ class _Collection:
         ]
 
 
-def _with_output_name(relative: str) -> PurePosixPath:
-    path = PurePosixPath(relative)
-    return path.with_name(output_name(path.name))
+def _found(given: str, path: str, found: FoundFile) -> TemplateFile:
+    directory, slash, name = found.relative.rpartition("/")
+    return TemplateFile(
+        name=_shown(path),
+        input=given,
+        output=f"{directory}{slash}{output_name(name)}",
+        path=path,
+        in_directory=True,
+        generation=found.generation,
+        inside=found.inside,
+    )
 
 
 def _collisions(files: Iterable[TemplateFile]) -> Iterable[tuple[InputCollision, tuple[str, str]]]:
@@ -292,8 +293,9 @@ def _collisions(files: Iterable[TemplateFile]) -> Iterable[tuple[InputCollision,
             both = f"{other.name} and {file.name} would both be written to {file.output}"
             yield InputCollision(both, hint=hint), (other.name, file.name)
     for output, file in by_output.items():
-        for parent in PurePosixPath(output).parents:
-            if (other_ := by_output.get(str(parent))) is not None:
+        parent = output
+        while parent := parent.rpartition("/")[0]:
+            if (other_ := by_output.get(parent)) is not None:
                 between = f"{other_.name} would be a file where {file.name} needs a directory"
                 yield InputCollision(between, hint=hint), (other_.name, file.name)
 
@@ -337,6 +339,8 @@ def _never_still(inputs: Sequence[str]) -> InputError:
 
 def _shown(name: str) -> str:
     """A path as text that any stream can print: file names are bytes, and need not be UTF-8."""
+    if name.isascii() and name.isprintable():
+        return name
     text = os.fsencode(name).decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 

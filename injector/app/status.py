@@ -14,7 +14,7 @@ from msgspec import Struct
 from injector.model.notification import NotificationStatus as NotificationStatus  # noqa: TC001, PLC0414  # a part of it
 
 if TYPE_CHECKING:
-    from injector.backends.goplugin.supervision import PluginStatus
+    from injector.backends.plugin_status import PluginStatus
 
 
 class FileState(StrEnum):

@@ -96,27 +96,28 @@ class Walk(Struct):
             self._entry(child, chain)
 
     def _entry(self, entry: _Entry, chain: tuple[Identity, ...]) -> None:
-        path = self.root / entry.relative
         try:
             kind = os.stat(entry.name, dir_fd=entry.directory).st_mode
         except FileNotFoundError:
-            self._missing(entry, path)
+            self._missing(entry)
         except OSError as error:
-            self.problems.append((entry.relative, unreadable(error, path, "file")))
+            self.problems.append((entry.relative, unreadable(error, self.root / entry.relative, "file")))
         else:
             if stat.S_ISDIR(kind):
                 self._directory(entry, chain)
             elif stat.S_ISREG(kind):
                 self.files.append(FoundFile(entry.relative, entry.generation, entry.inside))
             else:
-                self.warn(f"{path} is left out: it is no file but a {kind_of(kind)}")
+                self.warn(f"{self.root / entry.relative} is left out: it is no file but a {kind_of(kind)}")
 
-    def _missing(self, entry: _Entry, path: Path) -> None:
+    def _missing(self, entry: _Entry) -> None:
         try:
             os.lstat(entry.name, dir_fd=entry.directory)
         except FileNotFoundError:
             return  # removed since it was listed
-        nothing = InputError(f"{path} is a symbolic link to nothing", hint="correct the link, or remove it")
+        nothing = InputError(
+            f"{self.root / entry.relative} is a symbolic link to nothing", hint="correct the link, or remove it"
+        )
         self.problems.append((entry.relative, nothing))
 
 
@@ -139,7 +140,7 @@ def _names(descriptor: int) -> list[str]:
     return [name for name in os.listdir(descriptor) if not name.startswith("..") and not is_temporary(name)]
 
 
-def unreadable(error: OSError, path: Path, what: str) -> InputError:
+def unreadable(error: OSError, path: Path | str, what: str) -> InputError:
     """The InputError that tells why the file system does not let *path* be read."""
     if error.errno == errno.ELOOP:
         return InputLoop(f"{path}: its symbolic links lead in a circle", hint="correct the links")

@@ -10,7 +10,7 @@ from injector.errors import InjectorError
 from injector.model.references import Reference, Value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 Outcome = Value | InjectorError
 Answer = tuple[Reference, Outcome]
@@ -85,6 +85,19 @@ class Releasing(Protocol):
 
     async def release(self, leases: Sequence[str], *, connection: str | None = None) -> None:
         """Gives back leases by their ids. Best effort: takes a second at most, never raises."""
+        ...
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """What a backend offers beside `Releasing` when its leases may go to another process, or come from one."""
+
+    def let_go(self, references: Sequence[Reference]) -> None:
+        """The leases of *references* are another process's from now on: they are not given back at the end."""
+        ...
+
+    def take_over(self, leases: Mapping[Reference, str]) -> None:
+        """These leases (ids) were another process's: from now on they are given back as its own are."""
         ...
 
 

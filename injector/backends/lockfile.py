@@ -37,12 +37,12 @@ WASM: Final = "wasm"
 """The platform of a WASM module, which runs everywhere."""
 
 _LARGEST: Final = 1024 * 1024  # bytes: some five thousand entries
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-_PLATFORM: Final = re.compile(r"[a-z0-9]+-[a-z0-9]+")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_SIZE: Final = re.compile(r"[0-9]{1,15}")
-_SOURCE: Final = re.compile(r"https?://[!-~]+")
-_PLAIN_IN_YAML: Final = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n|nan|inf)$)[a-z][a-z0-9_]*")
+_NAME: Final = r"[a-z][a-z0-9_]*"
+_PLATFORM: Final = r"[a-z0-9]+-[a-z0-9]+"
+_SHA256: Final = r"[0-9a-f]{64}"
+_SIZE: Final = r"[0-9]{1,15}"
+_SOURCE: Final = r"https?://[!-~]+"
+_PLAIN_IN_YAML: Final = r"(?!(?:null|true|false|yes|no|on|off|y|n|nan|inf)$)[a-z][a-z0-9_]*"
 _HEADER_HINT: Final = f"a lock file starts with 'apiVersion: {API_VERSION}' and 'kind: {LOCK_KIND}'"
 _HEADER: Final = """\
 # Which bytes each plugin may have. Written by `injector plugin lock`; keep it under version control.
@@ -70,17 +70,17 @@ class Lock(Struct, frozen=True):
 
 def is_name(text: str) -> bool:
     """Whether a plugin can have this name."""
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(_NAME, text) is not None
 
 
 def is_platform(text: str) -> bool:
     """Whether this is written as a platform is: `linux-amd64`, or `wasm`."""
-    return text == WASM or _PLATFORM.fullmatch(text) is not None
+    return text == WASM or re.fullmatch(_PLATFORM, text) is not None
 
 
 def is_sha256(text: str) -> bool:
     """Whether these are 64 lower-case hexadecimal digits."""
-    return _SHA256.fullmatch(text) is not None
+    return re.fullmatch(_SHA256, text) is not None
 
 
 def read_lock(path: Path) -> Lock:
@@ -151,7 +151,7 @@ def format_lock(lock: Lock) -> bytes:
 
 def _key(name: str) -> str:
     # `on` and `no` are booleans to other readers of YAML.
-    return name if _PLAIN_IN_YAML.fullmatch(name) else f'"{name}"'
+    return name if re.fullmatch(_PLAIN_IN_YAML, name) else f'"{name}"'
 
 
 class _Walk:
@@ -203,8 +203,8 @@ class _Walk:
             source = self._text(facts["source"], f"{where}.source", _SOURCE, "an https:// URL")
         return LockEntry(digest, int(size), source) if digest and size else None
 
-    def _text(self, node: Node, where: str, pattern: re.Pattern[str], expected: str) -> str | None:
-        if isinstance(node.value, str) and pattern.fullmatch(node.value):
+    def _text(self, node: Node, where: str, pattern: str, expected: str) -> str | None:
+        if isinstance(node.value, str) and re.fullmatch(pattern, node.value):
             return node.value
         self._problem(node, f"{where}: expected {expected}", None)
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from injector.backends.discovery import Candidate, SearchPath
     from injector.backends.goplugin.host import GoPluginBackend
     from injector.backends.goplugin.reattach import Attachment
-    from injector.backends.goplugin.supervision import PluginStatus
     from injector.backends.goplugin.supervisor import SupervisedPlugin
     from injector.backends.goplugin.wiring import Wiring
+    from injector.backends.plugin_status import PluginStatus
+    from injector.backends.wasm.fates import Fates
     from injector.backends.wasm.host import WasmBackend
-    from injector.connections.connection import Connection, ConnectionSource
+    from injector.connections.connection import Connection, ConnectionSource, ConnectionSummary
     from injector.telemetry.logs import Log
+
+_Found = TypeVar("_Found", "Connection", "ConnectionSummary")
 
 BUILTIN_PREFIXES = frozenset({"ENV", "FILE"})
 
@@ -101,6 +104,7 @@ class Registry:
         self._outdated: list[asyncio.Task[Backend]] = []
         self._in_use: dict[str, dict[str, Connection]] = {}
         self._plugins: list[SupervisedPlugin] = []
+        self._fates: dict[str, Fates] = {}  # by the name of a WASM plugin, whatever its connections
 
     def prefixes(self, candidates: frozenset[str]) -> frozenset[str]:
         """
@@ -157,11 +161,14 @@ class Registry:
             return False  # the start says what is wrong
 
     def _load(self, prefix: str, name: str) -> Connection:
+        return self._found(prefix, name, lambda source: source.load(name))
+
+    def _found(self, prefix: str, name: str, look: Callable[[ConnectionSource], _Found]) -> _Found:
         source = self._options.connections
         if source is None:
             raise InvalidReference(f"there is no connection `{name}`: connections are not read here")
         try:
-            found = source.load(name)
+            found = look(source)
         except ConnectionUnknown as error:
             raise InvalidReference(error.message, hint=error.hint) from None
         if found.prefix != prefix:
@@ -171,6 +178,20 @@ class Registry:
                 hint=f"for {prefix} there is {' and '.join(others[:5]) or 'none'}",
             )
         return found
+
+    def check_connection(self, prefix: str, name: str) -> None:
+        """
+        Whether tokens of *prefix* can have the connection *name*, as far as that is known without opening its seal or
+        starting a plugin. Blocks for as long as reading takes; with recorded values there is nothing to know.
+
+        Raises what `open` raises for a connection that is not there or is for another prefix, InvalidReference for a
+        built-in, which takes none, and what else the source of connections raises.
+        """
+        if self._options.recorded is not None:
+            return
+        if prefix in BUILTIN_PREFIXES:
+            raise InvalidReference(f"{prefix} takes no connection", hint="remove connection=")
+        self._found(prefix, name, lambda source: source.summary(name))
 
     def connection_prefixes(self, names: Collection[str]) -> dict[str, str]:
         """
@@ -191,7 +212,8 @@ class Registry:
 
     def plugins(self) -> tuple[PluginStatus, ...]:
         """How each plugin that was asked for and came up fares: for a status page, or metrics."""
-        return tuple(plugin.status() for plugin in self._plugins)
+        modules = [fates for fates in list(self._fates.values()) if fates.is_loaded]
+        return (*(plugin.status() for plugin in self._plugins), *(fates.status() for fates in modules))
 
     async def close(self) -> None:
         """Ends every backend and every start under way, side by side. May be called more than once."""
@@ -199,6 +221,8 @@ class Registry:
         for task in tasks:
             if not task.done():
                 task.cancel()
+        for fates in self._fates.values():
+            fates.close()
         started = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(backend.close() for backend in started if not isinstance(backend, BaseException)))
 
@@ -253,7 +277,8 @@ class Registry:
         )
 
     async def _module(self, candidate: Candidate, connection: Connection | None) -> WasmBackend:
-        from injector.backends.wasm.flavour import GuestConfiguration  # late: start-up
+        from injector.backends.wasm.fates import Fates  # late: start-up
+        from injector.backends.wasm.flavour import GuestConfiguration
         from injector.backends.wasm.instance import InstanceLimits
         from injector.backends.wasm.start import WasmOptions, start_wasm
 
@@ -263,13 +288,17 @@ class Registry:
                 candidate.name, settings=self._options.configuration.get(candidate.name, {})
             )
         else:
-            configuration = GuestConfiguration(candidate.name, connection.id, connection.configuration())
+            configuration = GuestConfiguration(
+                candidate.name, connection.id, connection.configuration(), connection.name
+            )
+        name = str(candidate)
         return await start_wasm(
             candidate,
             configuration=configuration,
             options=WasmOptions(self._options.wasm_cache, limits),
             environment=self._environment,
             log=self._log,
+            fates=self._fates.setdefault(name, Fates(name)),
         )
 
     async def _reattached(self, prefix: str, attachment: Attachment) -> GoPluginBackend:

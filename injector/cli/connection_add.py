@@ -53,7 +53,7 @@ def command(
     has_key = store.key_file.exists()
     added = store.add(name, check_prefix(prefix), fields.settings, fields.secrets)
     if output_format == "json":
-        click.echo(json.dumps({"schemaVersion": 1, **connection_options.as_json(added)}, ensure_ascii=False))
+        click.echo(json.dumps({"schemaVersion": 1, **added.document()}, ensure_ascii=False))
         return
     click.echo(connection_options.told("added", added), err=True)
     if not has_key:

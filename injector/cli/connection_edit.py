@@ -42,6 +42,6 @@ def command(
         raise UsageError("there is nothing to change", hint="see --help")
     edited = store.edit(name, settings=fields.settings, secrets=fields.secrets, remove=unset, new_name=rename)
     if output_format == "json":
-        click.echo(json.dumps({"schemaVersion": 1, **connection_options.as_json(edited)}, ensure_ascii=False))
+        click.echo(json.dumps({"schemaVersion": 1, **edited.document()}, ensure_ascii=False))
     else:
         click.echo(connection_options.told("changed", edited), err=True)

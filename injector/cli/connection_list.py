@@ -27,7 +27,7 @@ def command(output_format: str, **flags: Any) -> None:
 
     summaries = connection_source(settings, os.environ).summaries()
     if output_format == "json":
-        connections = [connection_options.as_json(each) for each in summaries]
+        connections = [each.document() for each in summaries]
         click.echo(json.dumps({"schemaVersion": 1, "connections": connections}, ensure_ascii=False))
         return
     width = max((len(each.name) for each in summaries), default=0)

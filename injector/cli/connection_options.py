@@ -146,18 +146,6 @@ def _asked(name: str) -> str:
     return text
 
 
-def as_json(summary: ConnectionSummary) -> dict[str, object]:
-    """As documented in docs/output-format.md."""
-    return {
-        "id": summary.id,
-        "name": summary.name,
-        "prefix": summary.prefix,
-        "version": summary.version,
-        "settings": summary.settings,
-        "secrets": list(summary.secret_fields),
-    }
-
-
 def printable(value: object) -> str:
     """A setting or a name for a terminal: a text as it is, anything else as JSON, nothing that controls it."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

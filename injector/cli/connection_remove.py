@@ -35,6 +35,6 @@ def command(
         click.confirm(f"remove connection {name}?", abort=True, err=True)
     removed = store.remove(name)
     if output_format == "json":
-        click.echo(json.dumps({"schemaVersion": 1, **connection_options.as_json(removed)}, ensure_ascii=False))
+        click.echo(json.dumps({"schemaVersion": 1, **removed.document()}, ensure_ascii=False))
     else:
         click.echo(connection_options.told("removed", removed), err=True)

@@ -28,7 +28,7 @@ def command(name: str, output_format: str, **flags: Any) -> None:
 
     shown = connection_source(settings, os.environ).load(name).summary()
     if output_format == "json":
-        click.echo(json.dumps({"schemaVersion": 1, **connection_options.as_json(shown)}, ensure_ascii=False))
+        click.echo(json.dumps({"schemaVersion": 1, **shown.document()}, ensure_ascii=False))
         return
     lines = {"name": shown.name, "prefix": shown.prefix, "id": shown.id, "version": str(shown.version)}
     lines |= {field: json.dumps(value, ensure_ascii=False) for field, value in sorted(shown.settings.items())}

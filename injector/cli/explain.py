@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from injector.app.inspection import Answering, Inspected, Inspection
+    from injector.app.inspection import Inspected, Inspection
+    from injector.errors import InjectorError
     from injector.model.template import Token
 
 
@@ -78,6 +79,7 @@ def facts(inspection: Inspection, file: Inspected, token: Token) -> dict[str, ob
             "error": backend.error.message if backend.error else None,
         },
         "connection": token.reference.connection,
+        "connectionError": refusal.message if (refusal := _refusal(inspection, token)) else None,
         "onMissing": _on_missing(file, token),
         "permission": {
             "provider": allowed.provider.value,
@@ -116,14 +118,19 @@ def _print(inspection: Inspection) -> None:
             else f"{place}  {file.template.text_of(token)}",
             color=True,
         )
-        for label, text in _lines(inspection.backends[token.reference.prefix], file, token):
+        for label, text in _lines(inspection, file, token):
             click.echo(f"    {label:13}{text}")
 
 
-def _lines(backend: Answering, file: Inspected, token: Token) -> Iterator[tuple[str, str]]:
+def _refusal(inspection: Inspection, token: Token) -> InjectorError | None:
+    return inspection.refused.get((token.reference.prefix, token.reference.connection or ""))
+
+
+def _lines(inspection: Inspection, file: Inspected, token: Token) -> Iterator[tuple[str, str]]:
     from injector.plan.permissions import permission  # late: start-up
 
     reference = token.reference
+    backend, refusal = inspection.backends[reference.prefix], _refusal(inspection, token)
     yield "asks for", str(reference) + (f", and takes {token.keys} of it" if token.keys is not None else "")
     if backend.error is not None:
         yield "answered by", f"nobody: {backend.error.message}"
@@ -131,7 +138,10 @@ def _lines(backend: Answering, file: Inspected, token: Token) -> Iterator[tuple[
         yield "answered by", f"{backend.name}: {backend.reason}"
     for other in backend.instead_of:
         yield "", f"instead of {other}"
-    yield "as", f"connection {reference.connection}" if reference.connection else "whoever the plugin is by itself"
+    if refusal is not None:
+        yield "as", f"nobody: {refusal.message}"
+    else:
+        yield "as", f"connection {reference.connection}" if reference.connection else "whoever the plugin is by itself"
     yield "if missing", _MISSING[_on_missing(file, token)] + (" (said by the token)" if _is_own(token) else "")
     allowed = permission(reference)
     if allowed is not None:

@@ -68,9 +68,8 @@ def command(
     member, principal = flags.pop("member"), flags.pop("principal")
     settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
     inspection = inspecting.inspected(inputs, settings, log, output_dir=output_dir, values=values)
-    broken = [problem for problem in inspection.problems if problem.exit_code is ExitCode.INVALID]
-    if broken:
-        raise RunFailed(broken)
+    if inspection.unread:
+        raise RunFailed(list(inspection.unread))
     references = {token.reference for _, token in inspection.tokens}
     needed = permissions(references, where)
     known = {each.prefix for each in references if permissions([each], where)}

@@ -31,6 +31,7 @@ Examples:
 )
 @options.inputs_and_outputs
 @options.settings_options
+@options.handover_option
 @options.output_format
 @options.verbosity
 def command(

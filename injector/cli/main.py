@@ -6,11 +6,10 @@ Sub-commands are imported when they are asked for: `injector version` must not p
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,6 +38,7 @@ COMMANDS = {
     "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),
+    "ui": ("injector.cli.ui", "Show a sidecar and the connections in a browser, on this machine only."),
     "doctor": ("injector.cli.doctor", "Say what is wrong with a pod or a cluster, and what to do."),
     "webhook": ("injector.cli.webhook", "Serve the admission webhook that adds the sidecar to pods."),
     "plugin": ("injector.cli.plugin", "See, pin, check, install, compile, write, build and call plugins."),
@@ -60,6 +60,7 @@ Exit codes:
 
 # Not one of the documented answers: the program itself is wrong (EX_SOFTWARE of sysexits.h).
 INTERNAL_ERROR = 70
+NO_MEMORY = 71  # EX_OSERR
 
 
 COMPLETE_VARIABLE = "_INJECTOR_COMPLETE"  # set by the scripts that `injector completion` prints
@@ -101,20 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def entry() -> NoReturn:
-    """
-    The process's own end of `main`: exits with its code and without the interpreter's clean-up.
-
-    All that was opened is closed by then; taking gRPC's libraries apart costs 50 ms of CPU in every pod, for nothing.
-    """
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        # None when the process was started without it; a reader that has gone is told of by `main`.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
 def _run(arguments: list[str]) -> int:
     output_format = "text"
     try:
@@ -137,7 +124,7 @@ def _run(arguments: list[str]) -> int:
         _silence_stdout()
         return 128 + signal.SIGPIPE
     except Exception as error:  # noqa: BLE001  # the outermost border
-        return report_defect(error)
+        return _report_no_memory() if _is_lack_of_memory(error) else report_defect(error)
     return answer if isinstance(answer, int) else 0
 
 
@@ -151,6 +138,18 @@ def report(error: InjectorError, *, as_json: bool) -> int:
     else:
         click.echo(diagnostics.as_text(error, color=use_color(sys.stderr)), err=True, color=True)
     return int(error.exit_code)
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_lack_of_memory(one) for one in error.exceptions)
+    return isinstance(error, MemoryError)
+
+
+def _report_no_memory() -> int:
+    click.echo("error: there is no more memory for this", err=True)
+    click.echo("  = help: raise the limit, or render fewer or smaller files at a time", err=True)
+    return NO_MEMORY
 
 
 def report_defect(error: BaseException) -> int:

@@ -244,6 +244,15 @@ sidecar_options = options_of(
 """The switches of a sidecar beside `refresh_options`: what it tells others, and when it is ready."""
 
 
+handover_option = click.option(
+    "--handover",
+    metavar="DIR",
+    help="Where init leaves its values for the run that follows it, which then asks no store: a memory volume of "
+    "the two alone.",
+)
+"""`--handover`, which `init` and the `run` after it have in common."""
+
+
 values_options = options_of(
     click.option("--values", metavar="FILE", type=_FILE, help="Take values from FILE (YAML), not from stores."),
     click.option("--record", metavar="FILE", type=_FILE, help="Keep the values in FILE, sealed."),

@@ -52,9 +52,8 @@ def command(
     """
     settings, log = options.load_settings(flags, output_format=output_format, quiet=quiet, verbose=verbose)
     inspection = inspecting.inspected(inputs, settings, log, output_dir=output_dir, values=values)
-    broken = [problem for problem in inspection.problems if problem.exit_code is ExitCode.INVALID]
-    if broken:
-        raise RunFailed(broken)
+    if inspection.unread:
+        raise RunFailed(list(inspection.unread))
     estimates = _estimates(inspection, settings, log, replicas=replicas, start_plugins=start_plugins)
     tokens = sum(1 for _ in inspection.tokens)
     if output_format == "json":

@@ -32,6 +32,7 @@ Examples:
 @options.settings_options
 @options.refresh_options
 @options.sidecar_options
+@options.handover_option
 @options.verbosity
 def command(
     inputs: tuple[str, ...],

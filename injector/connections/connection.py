@@ -15,9 +15,9 @@ from injector.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
-_PREFIX = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+_NAME = r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
+_PREFIX = r"[A-Z][A-Z0-9_]{0,62}"
+_FIELD = r"[A-Za-z_][A-Za-z0-9_.-]{0,99}"
 _NEAR = 3
 
 
@@ -57,12 +57,31 @@ class ConnectionSummary(Struct, frozen=True):
     settings: Mapping[str, Any] = {}
     secret_fields: tuple[str, ...] = ()
 
+    def document(self) -> dict[str, Any]:
+        """As programs get it: docs/output-format.md."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "prefix": self.prefix,
+            "version": self.version,
+            "settings": self.settings,
+            "secrets": list(self.secret_fields),
+        }
+
 
 class ConnectionSource(Protocol):
-    """Where connections come from. Both methods do I/O and block; they may be called on any thread."""
+    """Where connections come from. All methods do I/O and block; they may be called on any thread."""
 
     def summaries(self) -> tuple[ConnectionSummary, ...]:
         """All of them by name, without opening a seal. Raises InjectorError when they cannot be read."""
+        ...
+
+    def summary(self, name: str) -> ConnectionSummary:
+        """
+        The connection *name*, without opening a seal; others may be unreadable.
+
+        Raises ConnectionUnknown when there is none, another InjectorError when it cannot be read.
+        """
         ...
 
     def load(self, name: str) -> Connection:
@@ -76,7 +95,7 @@ class ConnectionSource(Protocol):
 
 def check_name(name: str) -> str:
     """*name*, or ConnectionInvalid: names are such as `prod-eu`."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise ConnectionInvalid(
             "this is no name for a connection",
             hint="a name is 1 to 63 lower-case letters, digits, '-', '_' and '.', such as prod-eu",
@@ -86,7 +105,7 @@ def check_name(name: str) -> str:
 
 def check_prefix(prefix: str) -> str:
     """*prefix* in upper case, or ConnectionInvalid."""
-    if not _PREFIX.fullmatch(prefix.upper()):
+    if not re.fullmatch(_PREFIX, prefix.upper()):
         raise ConnectionInvalid(
             "this is no prefix of tokens", hint="name the prefix of the plugin's tokens, such as AWSPARAMSTR"
         )
@@ -96,7 +115,7 @@ def check_prefix(prefix: str) -> str:
 def check_fields(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> None:
     """Raises ConnectionInvalid for a field with no proper name, one that is a setting and a secret, or no text."""
     for field in (*settings, *secrets):
-        if not _FIELD.fullmatch(field):
+        if not re.fullmatch(_FIELD, field):
             raise ConnectionInvalid(
                 "a field of the connection has no proper name",
                 hint="fields are letters, digits, '_', '-' and '.', and begin with a letter, such as accessKeyId",

@@ -57,6 +57,10 @@ class MountedConnections:
 
         return self._pinned(read)
 
+    def summary(self, name: str) -> ConnectionSummary:
+        """See ConnectionSource."""
+        return self.load(name).summary()
+
     def load(self, name: str) -> Connection:
         """See ConnectionSource."""
 

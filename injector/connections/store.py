@@ -58,6 +58,13 @@ class ConnectionStore:
                 return ()
             return tuple(_summary(database, row) for row in _rows(database))
 
+    def summary(self, name: str) -> ConnectionSummary:
+        """See ConnectionSource."""
+        with self._database.reading() as database:
+            if database is None:
+                raise unknown(name, ())
+            return _summary(database, _row(database, name))
+
     def load(self, name: str) -> Connection:
         """See ConnectionSource."""
         row, sealed = self._read(name)

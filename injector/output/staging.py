@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"\.injector-([0-9a-f]{16})-([0-9]+)\.tmp")
+_START = ".injector-"  # asked before the pattern: most names are not ours
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CLAIMS = 16
 # File systems without flock: nobody can lock there, so nobody sweeps there either.
@@ -34,7 +35,7 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVA
 
 def is_temporary(name: str) -> bool:
     """Whether *name* (a last component) is that of one of our temporary files."""
-    return _NAME.fullmatch(name) is not None
+    return name.startswith(_START) and _NAME.fullmatch(name) is not None
 
 
 class Staging(Struct):
@@ -126,7 +127,7 @@ def sweep_open(directory: int, owners: Iterable[int] = ()) -> tuple[str, ...]:
     ours = frozenset([os.geteuid(), *owners])
     writers: dict[str, list[tuple[int, str]]] = {}
     for name in os.listdir(directory):
-        if match := _NAME.fullmatch(name):
+        if name.startswith(_START) and (match := _NAME.fullmatch(name)):
             writers.setdefault(match[1], []).append((int(match[2]), name))
     swept: list[str] = []
     for token, files in writers.items():

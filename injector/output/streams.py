@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OWN = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
+_OWN = r"/(?:dev|proc/self)/fd/([0-9]+)"
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
 def own_descriptor(path: Path) -> int | None:
     """The number of the process's own descriptor that *path* is a name of, e.g. 1 for `/dev/stdout`, or None."""
     text = os.path.normpath(path)
-    match = _OWN.fullmatch(text)
+    match = re.fullmatch(_OWN, text)
     return int(match[1]) if match else _STANDARD.get(text)
 
 

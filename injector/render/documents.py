@@ -25,7 +25,7 @@ Node = dict[str, Any] | list[Any] | str | bool | Decimal | None
 _DEEPEST = 500
 
 # YAML 1.2's core schema, so that 012, 12:30 and 2024-01-01 stay the text that they are.
-_YAML_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$")
+_YAML_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$"
 
 
 def parse(data: Secret, document_format: DocumentFormat) -> Node:
@@ -87,7 +87,7 @@ def _parse_yaml(text: str) -> Node:
             "n": [("tag:yaml.org,2002:null", re.compile(r"null$"))],
             "~": [("tag:yaml.org,2002:null", re.compile(r"~$"))],
             "": [("tag:yaml.org,2002:null", re.compile(r"$"))],
-            **{first: [("tag:yaml.org,2002:float", _YAML_NUMBER)] for first in "-0123456789"},
+            **{first: [("tag:yaml.org,2002:float", re.compile(_YAML_NUMBER))] for first in "-0123456789"},
         }
 
     Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _number(loader.construct_scalar(node)))

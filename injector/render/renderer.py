@@ -10,13 +10,13 @@ from injector.errors import InjectorError, MissingError, ValueUnfit
 from injector.model.policy import PLAIN_FORM, Escaping, FileFormat, Form, MissingPolicy, OnMissing
 from injector.model.secret import Secret
 from injector.model.template import Escape, Text, Token
-from injector.render.keys import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.model.references import Reference, Value
     from injector.model.template import Template
+    from injector.render.keys import Document
 
 
 class Rendered(Struct, frozen=True):
@@ -143,6 +143,8 @@ def _encoded(value: bytes, encoding: str | None) -> bytes:
 
 
 def _document(value: Value) -> Document | MissingError:
+    from injector.render.keys import Document  # late: most tokens ask for no key
+
     try:
         return Document(value)
     except MissingError as error:

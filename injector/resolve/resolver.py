@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import random
 import time
 from typing import TYPE_CHECKING
 
@@ -288,6 +287,8 @@ class _Account:
         return error.retryable and (isinstance(error, Throttled) or self._attempts[reference] < MOST_ATTEMPTS)
 
     def _retry(self, error: InjectorError, references: list[Reference]) -> None:
+        import random  # late: start-up
+
         attempt = max(self._attempts[reference] for reference in references)
         ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
         jitter = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography

@@ -52,8 +52,8 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
     return parse
 
 
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_DURATION = r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+"
+_DURATION_PART = r"([0-9]+(?:\.[0-9]*)?)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
 _SECONDS = {
     "ns": Decimal("1e-9"),
     "us": Decimal("1e-6"),
@@ -66,14 +66,14 @@ _SECONDS = {
 }
 _LONGEST = Decimal(365 * 24 * 3600)
 
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(|[kMGTPE]|[KMGTPE]i)")
+_SIZE = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(|[kMGTPE]|[KMGTPE]i)"
 _POWERS = {letter: power for power, letter in enumerate("KMGTPE", start=1)}
 _LARGEST = 2**31 - 1  # gRPC counts message sizes in 32 bits
 
-_MODE = re.compile(r"(?:0o)?([0-7]{1,12})")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{0,253}):([0-9]{1,5})")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CONNECTIONS = re.compile(r"[a-z0-9][a-z0-9._-]*( *, *[a-z0-9][a-z0-9._-]*)*")
+_MODE = r"(?:0o)?([0-7]{1,12})"
+_ADDRESS = r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{0,253}):([0-9]{1,5})"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+_CONNECTIONS = r"[a-z0-9][a-z0-9._-]*( *, *[a-z0-9][a-z0-9._-]*)*"
 _MOST_CALLS = 10_000
 _HIGHEST_PORT = 65_535
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -83,9 +83,9 @@ _LEVELS = ("trace", "debug", "info", "warning", "error", "off")
 
 def duration(text: str) -> float:
     """Seconds of a duration as Go writes it: `500ms`, `30s`, `1h30m`. ValueError for anything else and for zero."""
-    if len(text) > 100 or not _DURATION.fullmatch(text):
+    if len(text) > 100 or not re.fullmatch(_DURATION, text):
         raise ValueError
-    seconds = sum(Decimal(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    seconds = sum(Decimal(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION_PART, text))
     if not 0 < seconds <= _LONGEST:
         raise ValueError
     return float(seconds)
@@ -97,7 +97,7 @@ def _duration_or_off(text: str) -> float | None:
 
 def _address(text: str) -> str:
     """`host:port`, `[::1]:port` or `:port`; port 0 takes a free one."""
-    match = _ADDRESS.fullmatch(text)
+    match = re.fullmatch(_ADDRESS, text)
     if not match or int(match[2]) > _HIGHEST_PORT:
         raise ValueError
     return text
@@ -105,7 +105,7 @@ def _address(text: str) -> str:
 
 def size(text: str) -> int:
     """Bytes of a Kubernetes quantity: `16Mi`, `64M`, `1.5Gi`, `4096`; parts of a byte are rounded up."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if not match:
         raise ValueError
     number, unit = Decimal(match[1]), match[2]
@@ -118,7 +118,7 @@ def size(text: str) -> int:
 
 def mode(text: str) -> int:
     """Permission bits of an octal number: `0600`, `640`, `0o400`. ValueError above 0777."""
-    match = _MODE.fullmatch(text)
+    match = re.fullmatch(_MODE, text)
     if not match or int(match[1], 8) > 0o777:
         raise ValueError
     return int(match[1], 8)
@@ -167,13 +167,13 @@ def _path(text: str) -> Path:
 
 
 def _variable(text: str) -> str:
-    if not _VARIABLE.fullmatch(text):
+    if not re.fullmatch(_VARIABLE, text):
         raise ValueError
     return text
 
 
 def _connections(text: str) -> tuple[str, ...]:
-    if not _CONNECTIONS.fullmatch(text):
+    if not re.fullmatch(_CONNECTIONS, text):
         raise ValueError
     return tuple(name.strip() for name in text.split(","))
 
@@ -227,15 +227,15 @@ DURATION = Kind(
     "a duration with its unit, such as 500ms, 30s or 1h30m, above zero",
     duration,
     tags=_NUMBERS,
-    pattern=_DURATION.pattern,
+    pattern=_DURATION,
 )
 SIZE = Kind(
     "a size such as 16Mi, 64M or a number of bytes, from 1 to 2147483647 bytes",
     size,
     tags=_NUMBERS,
-    pattern=_SIZE.pattern,
+    pattern=_SIZE,
 )
-MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMBERS, pattern=_MODE.pattern)
+MODE = Kind("octal permission bits such as 0600, at most 0777", mode, tags=_NUMBERS, pattern=_MODE)
 COUNT = Kind(f"a whole number from 1 to {_MOST_CALLS}", _count, tags=frozenset({"int"}))
 PORT = Kind(f"a port number from 1 to {_HIGHEST_PORT}", _port, tags=frozenset({"int"}))
 AUTO_MTLS = Kind("one of require, prefer, off", AutoMtls, tags=frozenset({"str", "bool"}), choices=tuple(AutoMtls))
@@ -244,7 +244,7 @@ DURATION_OR_OFF = Kind(
     "a duration such as 30s or 1h30m, or off",
     _duration_or_off,
     tags=_NUMBERS | {"bool"},
-    pattern=f"off|{_DURATION.pattern}",
+    pattern=f"off|{_DURATION}",
 )
 FILE_FORMAT = Kind(f"one of {', '.join(FileFormat)}", FileFormat, choices=tuple(FileFormat))
 ESCAPE = Kind("one of auto, raw", Escaping, choices=tuple(Escaping))
@@ -256,14 +256,12 @@ CHECK = Kind(
 )
 ON_ERROR = Kind("one of keep, fail", OnError, choices=tuple(OnError))
 WRITE = Kind("one of rename, in-place, set", WriteMode, choices=tuple(WriteMode))
-ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address, pattern=_ADDRESS.pattern)
+ADDRESS = Kind("an address such as 127.0.0.1:8080, [::1]:8080 or :8080", _address, pattern=_ADDRESS)
 PATH = Kind("a path", _path)
 PATHS = Kind("a path", _path, separator=os.pathsep)
 INPUTS = Kind("a template, a directory of templates, or -", _path, separator=os.pathsep)
-VARIABLES = Kind("the name of an environment variable", _variable, separator=",", pattern=_VARIABLE.pattern)
-CONNECTIONS = Kind(
-    "the name of a connection, or several with commas between them", _connections, pattern=_CONNECTIONS.pattern
-)
+VARIABLES = Kind("the name of an environment variable", _variable, separator=",", pattern=_VARIABLE)
+CONNECTIONS = Kind("the name of a connection, or several with commas between them", _connections, pattern=_CONNECTIONS)
 PATTERN = Kind("a pattern such as *.conf or legacy/* (without **)", _pattern)
 NOTIFY = Kind(
     "signal:NAME:process=NAME, signal:NAME:PID-FILE, exec:COMMAND, http:[METHOD ]URL or rollout:KIND/NAME",

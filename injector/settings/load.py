@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from injector.settings.kinds import Kind
 
 # Kubernetes sets these in every pod for a Service that is called injector or injector-…: not ours, not wrong.
-_SERVICE_LINK = re.compile(
+_SERVICE_LINK = (
     r"INJECTOR(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
@@ -96,7 +96,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[InjectorError])
     options = {option.variable: option for option in OPTIONS}
     values: dict[str, Any] = {}
     for name in sorted(environ):
-        if not name.startswith("INJECTOR_") or name in OTHER_VARIABLES or _SERVICE_LINK.fullmatch(name):
+        if not name.startswith("INJECTOR_") or name in OTHER_VARIABLES or re.fullmatch(_SERVICE_LINK, name):
             continue
         if name not in options:
             from injector.settings.document import suggestion  # late: start-up

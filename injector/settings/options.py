@@ -73,6 +73,7 @@ OPTIONS = (
     _option("listen", kinds.ADDRESS),
     _option("control", kinds.PATH),
     _option("events", kinds.BOOLEAN),
+    _option("handover", kinds.PATH),
     _option("notify", kinds.NOTIFY),
     _option("connection", kinds.CONNECTIONS),
     _option("plugin_path", kinds.PATHS),

@@ -154,7 +154,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     notifications are grouped likewise and wait for a random part of `splay`. Every `rescan` all is looked at without
     a reason. `prune` removes outputs whose templates are gone. `listen` is the `host:port` of health, metrics and
     status, `control` the socket on which a refresh can be asked for. `notify` is what is done when files changed.
-    `events` writes Kubernetes Events about the pod that this runs in.
+    `events` writes Kubernetes Events about the pod that this runs in. `handover` is a directory in which an init
+    container leaves its values for the sidecar that follows it.
 
     Tokens that name no connection have the one of `connection` that is for their prefix, if there is one.
 
@@ -193,6 +194,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     control: Path | None = None
     connection: tuple[str, ...] = ()
     events: bool = False
+    handover: Path | None = None
     plugin_path: tuple[Path, ...] = ()
     file_root: Path | None = None
     log_level: str = "warning"

@@ -218,7 +218,7 @@ class _Moment:
             label = self._names.label(plugin.name)
             up[label] = min(up.get(label, 1.0), float(plugin.up))
             restarts[label] = restarts.get(label, 0.0) + plugin.restarts
-        yield _gauge("injector_plugin_up", "Whether a plugin's process runs.", "plugin", up)
+        yield _gauge("injector_plugin_up", "Whether a plugin runs.", "plugin", up)
         family = CounterMetricFamily(
             "injector_plugin_restarts", "Starts of a plugin after its first.", labels=("plugin",)
         )

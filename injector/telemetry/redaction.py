@@ -31,7 +31,7 @@ _CUT: Final = 32  # so much of a form's beginning is taken for the form, cut by 
 _MOST_PARTS: Final = 1_000
 _EVERY_FORM_UP_TO: Final = 64 * 1024  # bytes of a value; of a longer one the likely forms only
 _DEEPEST_JSON: Final = 3  # an answer that is JSON, logged as a field, in a line of JSON that is logged as a text
-_BASE64_EDGE: Final = re.compile(r"=+$")
+_BASE64_EDGE: Final = r"=+$"
 
 
 class Redactor:
@@ -214,7 +214,7 @@ def _base64(data: bytes) -> Iterator[str]:
     if len(data) < SHORTEST:
         return
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield _BASE64_EDGE.sub("", encode(data).decode())
+        yield re.sub(_BASE64_EDGE, "", encode(data).decode())
         for before in range(3):
             start = (before * 8 + 5) // 6
             end = (before + len(data)) * 8 // 6

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from injector.errors import TemplateError
 
 # `$$` is matched so that its second half starts nothing. A default is searched by hand: it may hold `$`.
-_VARIABLE = re.compile(rb"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(\}|:-))")
+_VARIABLE = rb"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(\}|:-))"
 
 
 def substitute(source: Source, variables: Mapping[str, str]) -> tuple[Source, tuple[TemplateError, ...]]:
@@ -46,7 +46,7 @@ class _Substitution:
         self._default_ends = [Ahead(source.data, needle) for needle in (b"}", b"\n", b"\r")]
 
     def run(self) -> tuple[Source, tuple[TemplateError, ...]]:
-        for match in _VARIABLE.finditer(self._data):
+        for match in re.finditer(_VARIABLE, self._data):
             name = match[1] or match[2]
             # Without a name it is `$$`; before the copied end it is part of a default.
             if name and match.start() >= self._copied:

@@ -125,7 +125,7 @@ class _Injection:
                 if _overlaps(mount, self._output):
                     hint = f"set {PREFIX}mount-path to another path"
                     refuse("mount-path", f"container {container.name} has something mounted there", hint=hint)
-        for own in (sidecar.TEMPLATES_PATH, sidecar.SETTINGS_PATH, sidecar.SCRATCH_PATH):
+        for own in sidecar.PATHS:
             if f"{self._output}/".startswith(f"{own}/") or f"{own}/".startswith(f"{self._output}/"):
                 refuse("mount-path", f"injector's own container needs {own}")
 
@@ -152,6 +152,7 @@ class _Injection:
             fields=fields,
             settings=self._settings_source(),
             size=self._pod.annotations.get(f"{PREFIX}volume-size", self._defaults.volume_size),
+            handover=self._mode == "sidecar",
         )
         return patch.append("/spec/volumes", self._pod.spec.volumes, added)
 
@@ -177,7 +178,7 @@ class _Injection:
         user, group, mode = self._user()
         containers = [container for _, container in self._chosen]
         templates = self._templates()
-        taken = (self._output, sidecar.TEMPLATES_PATH, sidecar.SETTINGS_PATH, sidecar.SCRATCH_PATH)
+        taken = (self._output, *sidecar.PATHS)
         return sidecar.Plan(
             image=wishes.get("image", defaults.image),
             image_pull_policy=wishes.get("image-pull-policy", defaults.image_pull_policy),
@@ -187,6 +188,7 @@ class _Injection:
             output_path=self._output,
             has_templates=bool(templates),
             has_settings=self._settings_source() is not None,
+            hands_over=self._mode == "sidecar",
             arguments=[*self._inputs(templates), *self._flags(mode)],
             lasting=self._lasting_flags(),
             environment=[*self._settings_variables(), *identity.variables(containers, wishes.get("pass-env", ()))],

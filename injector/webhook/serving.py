@@ -9,11 +9,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from injector.errors import CertificateInvalid, ClusterError, UsageError
+from injector.listener.http import Listener
 from injector.notify.threads import in_thread
+from injector.process import collection
 from injector.process.termination import was_noted
 from injector.telemetry.admission_metrics import AdmissionMetrics
 from injector.webhook.application import application
-from injector.webhook.http import Listener
 from injector.webhook.serving_certificate import ServingCertificate
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ async def serve(
                 reason = (error.strerror or "unknown reason").lower()
                 raise UsageError(f"--listen: the address cannot be used: {reason}") from None
             log.info("listening", host=host, port=bound)
+            collection.settle()
             await _first_of(stop, looking)
             log.info("ending", seconds=delay)
             await asyncio.sleep(delay)  # reviews still come until all API servers know

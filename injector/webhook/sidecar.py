@@ -17,13 +17,16 @@ TEMPLATES: Final = "injector-templates"
 SETTINGS: Final = "injector-settings"
 OUTPUT: Final = "injector-output"
 SCRATCH: Final = "injector-scratch"
+HANDOVER: Final = "injector-handover"
 CONTAINER_NAMES: Final = frozenset({SIDECAR, INIT})
-VOLUME_NAMES: Final = frozenset({TEMPLATES, SETTINGS, OUTPUT, SCRATCH})
+VOLUME_NAMES: Final = frozenset({TEMPLATES, SETTINGS, OUTPUT, SCRATCH, HANDOVER})
 
 TEMPLATES_PATH: Final = "/injector/templates"
 SETTINGS_PATH: Final = "/injector/settings"
 SETTINGS_FILE: Final = "injector.yaml"
 SCRATCH_PATH: Final = "/tmp"  # noqa: S108  # a volume of its own
+HANDOVER_PATH: Final = "/injector/handover"
+PATHS: Final = (TEMPLATES_PATH, SETTINGS_PATH, SCRATCH_PATH, HANDOVER_PATH)
 CONTROL: Final = f"{SCRATCH_PATH}/injector.sock"
 _SCRATCH_SIZE: Final = "16Mi"
 
@@ -31,7 +34,8 @@ _SCRATCH_SIZE: Final = "16Mi"
 class Plan(Struct, frozen=True, kw_only=True):
     """
     What the containers of one pod are made of. `arguments` are those of `run` and of `init`, `lasting` those of `run`
-    alone; `environment` and `token_mounts` are entries for the container. `listen` is `host:port`, or empty.
+    alone; `environment` and `token_mounts` are entries for the container. `hands_over`: `init` leaves its values to the
+    `run` that follows it.
     """
 
     image: str
@@ -42,6 +46,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     output_path: str
     has_templates: bool
     has_settings: bool
+    hands_over: bool
     arguments: Sequence[str]
     lasting: Sequence[str]
     environment: Sequence[Mapping[str, Any]]
@@ -67,11 +72,17 @@ def init_container(plan: Plan) -> dict[str, Any]:
 
 
 def volumes(
-    *, config_maps: Iterable[str], fields: Iterable[tuple[str, str]], settings: Mapping[str, Any] | None, size: str
+    *,
+    config_maps: Iterable[str],
+    fields: Iterable[tuple[str, str]],
+    settings: Mapping[str, Any] | None,
+    size: str,
+    handover: bool,
 ) -> list[dict[str, Any]]:
     """
     The volumes: templates of *config_maps* and of annotations (*fields*: path, annotation), the *settings* (a volume's
-    source), the output, and room for sockets. What is there already may change later; so may they.
+    source), the output, room for sockets, and a place for the *handover*, which is mounted by containers of ours alone.
+    What is there already may change later; so may they.
     """
     sources: list[dict[str, Any]] = [{"configMap": {"name": name}} for name in config_maps]
     items = [{"path": path, "fieldRef": _annotation(annotation)} for path, annotation in fields]
@@ -84,6 +95,8 @@ def volumes(
         found.append({"name": SETTINGS, **settings})
     found.append({"name": OUTPUT, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     found.append({"name": SCRATCH, "emptyDir": {"medium": "Memory", "sizeLimit": _SCRATCH_SIZE}})
+    if handover:
+        found.append({"name": HANDOVER, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     return found
 
 
@@ -143,6 +156,8 @@ def _environment(plan: Plan, variables: list[dict[str, Any]]) -> list[dict[str, 
     ]
     if plan.has_settings:
         own.append({"name": "INJECTOR_CONFIG", "value": f"{SETTINGS_PATH}/{SETTINGS_FILE}"})
+    if plan.hands_over:
+        own.append({"name": "INJECTOR_HANDOVER", "value": HANDOVER_PATH})
     taken = {variable["name"] for variable in own}
     return [*own, *(dict(variable) for variable in plan.environment if variable["name"] not in taken)]
 
@@ -155,6 +170,8 @@ def _mounts(plan: Plan) -> list[dict[str, Any]]:
         mounts.append({"name": SETTINGS, "mountPath": SETTINGS_PATH, "readOnly": True})
     mounts.append({"name": OUTPUT, "mountPath": plan.output_path})
     mounts.append({"name": SCRATCH, "mountPath": SCRATCH_PATH})
+    if plan.hands_over:
+        mounts.append({"name": HANDOVER, "mountPath": HANDOVER_PATH})
     return [*mounts, *map(dict, plan.token_mounts)]
 
 

@@ -33,6 +33,7 @@ OTHERWISE: dict[str, Any] = {
     "notify": ["http:http://127.0.0.1/"],
     "fileRoot": "/elsewhere",
     "extraArgs": ["--prune"],
+    "handover": True,
     "probes": "http",
     "port": 9999,
     "runAsUser": 1000,
@@ -148,3 +149,30 @@ def test_an_init_container_renders_once(app: Path, render: Renderer, tmp_path: P
     assert "restartPolicy" not in container
     with pytest.raises(Refused, match="an init container has none"):
         pod(render, folder, refresh="1m")
+
+
+def test_older_clusters_get_an_init_container_that_hands_over_to_a_sidecar(
+    app: Path, render: Renderer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "app"
+    shutil.copytree(app, folder)
+    file = folder / "templates" / "app.yaml"
+    text = file.read_text().replace("injector.nativeSidecar", "injector.initContainer")
+    beside = '      containers:\n        {{- include "injector.sidecar" . | nindent 8 }}\n'
+    file.write_text(text.replace("      containers:\n", beside))
+    with pytest.raises(Refused, match="handover: true"):
+        pod(render, folder)
+    spec = pod(render, folder, handover=True, refresh="1m", timeout="9s")["spec"]
+    (init,) = spec["initContainers"]
+    sidecar, application = spec["containers"]
+    assert (init["args"][0], sidecar["args"][0]) == ("init", "run")
+    assert set(init["args"][1:]) | {"--refresh=1m"} == set(sidecar["args"][1:])
+    assert "restartPolicy" not in sidecar
+    assert sidecar["startupProbe"]
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert volumes["injector-handover"]["emptyDir"]["medium"] == "Memory"
+    for container in (init, sidecar):
+        assert {"name": "INJECTOR_HANDOVER", "value": "/injector/handover"} in container["env"]
+        assert {"name": "injector-handover", "mountPath": "/injector/handover"} in container["volumeMounts"]
+        assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
+    assert "injector-handover" not in {mount["name"] for mount in application["volumeMounts"]}

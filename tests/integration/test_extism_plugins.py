@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import ipaddress
 import json
@@ -123,6 +124,9 @@ async def test_a_value_larger_than_the_setting_is_refused(start) -> None:
 # --------------------------------------------------------------------------------- life cycle (seed: credentials)
 
 
+@pytest.mark.seed(
+    "000:5", "000:5b", "000:8", "000:9", "000:21", "000:29", "000:30", "000:39", "000:49", "000:203", "000:209"
+)
 async def test_nothing_survives_an_instance(start) -> None:
     backend = await start(settings={"secret": "s3cret"})
     for _ in range(3):  # globals, counters and host variables begin anew; the configuration is there each time
@@ -130,6 +134,51 @@ async def test_nothing_survives_an_instance(start) -> None:
         assert state == {"times": 1, "calls": 1, "secret": "s3cret", "var": ""}
 
 
+@pytest.mark.seed("000:7", "000:9", "000:159", "000:161")
+async def test_what_one_call_sets_is_lost_to_the_next_whatever_it_is(start) -> None:
+    backend = await start(settings={"who": "prod"})
+    assert await probe(backend, "remember:a credential") == ""
+    assert await probe(backend, "recall") == ""
+    assert await backend.call("get_ohlcv", b"", timeout=60) == b"prod"
+
+
+@pytest.mark.seed(
+    "000:96", "000:98", "000:109", "000:110", "000:111", "000:114", "000:115", "000:116", "000:160", "000:204"
+)
+async def test_the_life_of_an_instance_begins_anew_with_every_call(start) -> None:
+    lines = io.StringIO()
+    backend = await start(settings={"who": "prod"}, log=Log(Level.DEBUG, stream=lines))
+    for export in ("list_markets", "get_ohlcv"):
+        assert await backend.call(export, b"", timeout=60) == b"prod"
+    told = [line.partition("life: ")[2].rstrip('"') for line in lines.getvalue().splitlines() if "life: " in line]
+    assert told == [
+        *("initialised", "configured as ***", "list_markets as ***"),
+        *("initialised", "configured as ***", "get_ohlcv as ***"),
+    ]
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+@pytest.mark.seed("000:112", "000:117", "000:132", "000:176")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+async def test_the_memory_of_an_instance_is_given_back_however_it_ended(start) -> None:
+    backend = await start()
+    for what in ("grow:30", "panic") * 2:
+        with contextlib.suppress(errors.PluginGuestFailed):
+            await probe(backend, what)
+    before = resident()
+    for _ in range(15):
+        assert await probe(backend, "grow:30") == str(30 << 20)
+        with pytest.raises(errors.PluginGuestFailed):
+            await probe(backend, "grow:300")  # takes all that it may have, and then gives up
+    assert resident() - before < 200 << 20  # of more than a gigabyte
+
+
+@pytest.mark.seed("000:52", "000:100", "000:171", "000:209")
 async def test_two_connections_never_see_each_others_credentials(start) -> None:
     backends = [
         await start("probe", settings={"secret": f"secret-{number}"}, connection=str(number)) for number in range(2)
@@ -148,6 +197,7 @@ async def test_two_connections_never_see_each_others_credentials(start) -> None:
     await asyncio.gather(*(ask(number) for number in range(8)))
 
 
+@pytest.mark.seed("000:15", "000:19", "000:20", "000:21", "000:26", "000:125", "000:206")
 async def test_compiled_modules_are_shared_and_configurations_are_not(start) -> None:
     from injector.backends.wasm.runtime import Runtime
 
@@ -157,6 +207,7 @@ async def test_compiled_modules_are_shared_and_configurations_are_not(start) -> 
     assert len(Runtime.shared().modules) == before
 
 
+@pytest.mark.seed("000:31", "000:173")
 async def test_a_refused_configuration_is_said_without_its_secrets(start) -> None:
     lines = io.StringIO()
     settings = {"api_key": "hunter2-hunter2", "refuse": "the key hunter2-hunter2 is unknown"}
@@ -173,11 +224,13 @@ async def test_the_text_of_a_refused_configuration_is_shown(start) -> None:
         await answers(await start(settings={"base_url": "nonsense"}), "secret")
 
 
+@pytest.mark.seed("000:31", "000:55")
 async def test_a_configuration_that_fails_without_a_text_is_an_error(start) -> None:
     with pytest.raises(errors.InvalidConfiguration, match="status 7"):
         await answers(await start(settings={"status": "1"}), "secret")
 
 
+@pytest.mark.seed("000:31")
 async def test_a_configuration_that_traps_is_an_error(start) -> None:
     with pytest.raises(errors.PluginGuestFailed):
         await answers(await start(settings={"trap": "1"}), "secret")
@@ -188,16 +241,19 @@ def module(*exports: str) -> bytes:
     return compiled(f'(module (import "extism:host/env" "input_length" (func (result i64))) {functions})')
 
 
+@pytest.mark.seed("000:62", "000:63", "000:64", "000:183", "000:199")
 async def test_a_module_that_only_takes_credentials_is_refused_with_the_reason(start_module) -> None:
     with pytest.raises(errors.PluginRefused, match="credentials that are set in one call are lost"):
         await start_module("old", module("set_credentials", "resolve"))
 
 
+@pytest.mark.seed("000:191")
 async def test_a_module_that_takes_both_is_configured(start_module) -> None:
     backend = await start_module("both", module("set_credentials", "plugin_configure", "hello"))
     assert await backend.call("hello", b"", timeout=60) == b""
 
 
+@pytest.mark.seed("000:141", "000:199b")
 async def test_a_module_without_configuration_is_refused(start_module) -> None:
     with pytest.raises(errors.PluginRefused, match="no export plugin_configure"):
         await start_module("bare", module("resolve"))
@@ -234,6 +290,7 @@ async def test_a_guest_ends_at_its_deadline_and_disturbs_no_other(start, what: s
 @pytest.mark.parametrize(
     ("what", "said"), [("panic", "gave up"), ("exit:0", "exited with code 0"), ("grow:300", "gave up")]
 )
+@pytest.mark.seed("000:133")
 async def test_a_guest_that_fails_says_how(start, what: str, said: str) -> None:
     backend = await start()
     with pytest.raises(errors.PluginGuestFailed, match=said):
@@ -280,6 +337,7 @@ def granted(*hosts: str, **more: Any) -> dict[str, Any]:
     return {"injector": {"http": {"hosts": list(hosts), **more}}}
 
 
+@pytest.mark.seed("000:77", "000:124")
 async def test_a_guest_reaches_the_hosts_of_its_connection_and_no_other(start, serve) -> None:
     allowed, other = serve(OK), serve(OK)
     backend = await start(settings=granted(allowed.origin))

@@ -45,6 +45,7 @@ async def fault(start_backend, install, faultplugin):
 # ------------------------------------------------------------------------------------------------------- the example
 
 
+@pytest.mark.seed("002:3", "002:6")
 async def test_the_example_answers_from_its_file(start_backend, install, demostore, tmp_path) -> None:
     file = tmp_path / "values.json"
     file.write_text(json.dumps({"/app/db": "sécret", "/app/object": {"user": "u"}}))

@@ -204,6 +204,7 @@ def install(tmp_path: Path, certificates: tuple[Path, Path]) -> Command:
 # ------------------------------------------------------------------------------------------------------- it works
 
 
+@pytest.mark.seed("002:16")
 def test_a_file_is_downloaded_checked_and_placed_executable(install: Command, server: Server) -> None:
     done = install(
         f"{server.url}/v1/{FILE}?signature=canary#x", "--sha256", f"sha256:{SUM.upper()}", "--format", "json"
@@ -504,6 +505,7 @@ def test_a_folder_that_others_may_write_gets_nothing(install: Command, tmp_path:
     assert list(install.target.parent.iterdir()) == []
 
 
+@pytest.mark.seed("002:16")
 def test_a_render_does_not_even_load_what_could_download(tmp_path: Path) -> None:
     (tmp_path / "template").write_text("a=ENV://DEMO b=MISSINGPLUGIN:///x c=AWSPARAMSTR:///x")
     script = (

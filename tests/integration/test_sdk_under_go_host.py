@@ -103,6 +103,7 @@ def wait_until_gone(pid: int) -> None:
     eventually(lambda: not is_alive(pid), "the plugin's end")
 
 
+@pytest.mark.seed("002:3")
 def test_handshake_and_value(drive, demo):
     report = drive("-token", "/app/größe", "-metadata", "k=v,n=ü", demo)
     assert report["error"] == ""
@@ -238,6 +239,7 @@ def test_the_plugin_ends_when_its_host_is_killed(go_host, demo, socket_directory
     assert list(socket_directory.iterdir()) == []
 
 
+@pytest.mark.seed("002:3", "002:6")
 def test_the_first_party_plugin_runs_under_the_go_host(drive, python_plugin, ssm, moto_server):
     ssm.put_parameter(Name="/app/db", Value="from ssm", Type="SecureString")
     plugin = python_plugin(module="injector_awsparamstr", name="awsparamstr-linux-amd64")

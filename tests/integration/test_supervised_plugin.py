@@ -21,8 +21,9 @@ from injector.app import build
 from injector.backends.discovery import SearchPath, SearchPlace
 from injector.backends.executables import this_platform
 from injector.backends.goplugin.host import GoPluginBackend
-from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervision import RestartPolicy
 from injector.backends.goplugin.supervisor import SupervisedPlugin
+from injector.backends.plugin_status import PluginState
 from injector.backends.registry import HostOptions, Registry
 from injector.model.references import Reference, Value
 from injector.settings.schema import PluginSettings, Settings
@@ -327,6 +328,7 @@ def test_a_thousand_tokens_of_a_plugin_that_always_crashes_end_soon_as_well(rend
 # -------------------------------------------------------------------------------------------------------------- soak
 
 
+@pytest.mark.fault(74, "plugins that are killed and started again under load leave nothing behind, and nothing hangs")
 def test_two_thousand_calls_and_twenty_kills_leave_the_host_as_it_was(demostore) -> None:
     command = [sys.executable, "-m", "benchmarks.soak", "--plugin", demostore, "--calls", "2000", "--restarts", "20"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)

@@ -87,6 +87,7 @@ def test_a_plugin_that_fails_costs_its_own_tokens(run: Any, work: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.seed("000:67", "000:70")
 def test_settings_reach_the_plugin(run: Any, work: Path) -> None:
     configure = """
       (global $at (mut i32) (i32.const 0)) (global $size (mut i32) (i32.const 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,14 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugins" / "wasm-e
 pytestmark = pytest.mark.go
 
 
+SEEN: list[float] = []  # when each request came
+
+
 def exchange(connection: socket.socket, head: bytes) -> None:
     """Three URLs of an exchange, for those who have the key."""
     line, _, headers = head.decode().lower().partition("\r\n")
     path = line.split(" ")[1]
+    SEEN.append(time.monotonic())
     status, body = 404, {}
     if "x-api-key: k3y-k3y-k3y\r\n" not in headers or "x-api-secret: s3cret-s3cret\r\n" not in headers:
         status = 401
@@ -31,6 +36,11 @@ def exchange(connection: socket.socket, head: bytes) -> None:
         status, body = 200, [[1, 2.5, 3, 2, 2.75, 10], [2, 2.75, 4, 2, 3, 11]]
     elif path == "/v1/ticker?symbol=btc-usdt":
         status, body = 200, {"last": "64000.5"}
+    elif path == "/v1/ticker?symbol=slow":
+        connection.recv(1)  # until the other side gives up
+        return
+    elif path.startswith("/v1/ticker?symbol=coin"):
+        status, body = 200, {"last": "1"}
     elif path == "/v1/ticker?symbol=busy":
         status = 429
     data = json.dumps(body).encode()
@@ -61,18 +71,35 @@ def market(tmp_path: Path, build_wasm: Callable[[Path], Path], wasm_cache: Path,
     return run
 
 
+@pytest.mark.seed(
+    "000:47",
+    "000:50",
+    "000:52",
+    "000:68",
+    "000:69",
+    "000:75",
+    "000:76",
+    "000:77",
+    "000:100",
+    "000:102",
+    "000:104",
+    "000:191",
+    "000:195",
+)
 def test_markets_are_listed(market) -> None:
     done = market("plugin", "call", "market", "list_markets", "--input", "{}")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [{"symbol": "BTC-USDT", "base": "BTC", "quote": "USDT"}]
 
 
+@pytest.mark.seed("000:68", "000:69", "000:102", "000:116")
 def test_candles_are_got(market) -> None:
     done = market("plugin", "call", "market", "get_ohlcv", "--input", '{"symbol":"BTC-USDT","interval":"1m","limit":2}')
     assert done.returncode == 0, done.stderr
     assert [candle["close"] for candle in json.loads(done.stdout)] == [2.75, 3]
 
 
+@pytest.mark.seed("000:69")
 def test_a_price_is_put_into_a_file(market) -> None:
     done = market("render", "-", stdin="price: MARKET://BTC-USDT\n")
     assert (done.returncode, done.stdout) == (0, "price: 64000.5\n"), done.stderr
@@ -95,8 +122,33 @@ def test_a_price_is_put_into_a_file(market) -> None:
         (("fly", "--input", ""), {}, 7, "no function fly"),
     ],
 )
+@pytest.mark.seed("000:55", "000:75")
 def test_what_goes_wrong_is_said_without_a_credential(market, arguments, settings, code: int, said: str) -> None:
     done = market("plugin", "call", "market", *arguments, "-vv", **settings)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert not any(secret in done.stderr for secret in ("k3y-k3y", "s3cret-s3cret", "wrong-wrong"))
+
+
+@pytest.mark.seed("000:78")
+def test_a_slow_exchange_is_given_up_after_timeout_ms(market) -> None:
+    done = market("plugin", "call", "market", "SLOW", timeout_ms="300")
+    assert done.returncode == 5, done.stderr
+    assert "did not answer within 0.3 s, the plugin's own limit" in done.stderr
+
+
+def span_of_a_burst(market, symbols: int, rate: str) -> float:
+    """Seconds from the first request to the last, when so many prices are asked for at once."""
+    SEEN.clear()
+    done = market(
+        "render", "-", stdin="".join(f"MARKET://COIN{number}\n" for number in range(symbols)), rate_limit=rate
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n" * symbols), done.stderr
+    assert len(SEEN) == symbols
+    return max(SEEN) - min(SEEN)
+
+
+@pytest.mark.seed("000:79")
+def test_a_burst_goes_out_at_rate_limit_also_when_several_instances_ask(market) -> None:
+    # Two full batches, and so two instances side by side: each by itself would need half of this time.
+    assert span_of_a_burst(market, 100, "40") >= 1.6

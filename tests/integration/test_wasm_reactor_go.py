@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from waiting import PATIENCE
 
 from injector import errors
+from injector.backends.wasm.deadline import Deadline
 from injector.errors import InjectorError
 from injector.model.references import Reference
 from injector.telemetry.logs import Level, Log
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 SEED = HERE / "wasm" / "seed"
+SOURCE = "86a6df08b82d1e0dbfaf62beccdd08fae5633511fb77878e87c57be0140ccbab"
 SDK = HERE.parents[1] / "examples" / "plugins" / "wasm-reactor-go"
 
 # Compiling one of these modules takes seconds of CPU: one worker does it for all.
@@ -55,6 +58,7 @@ async def seed(start_module: Any, build_wasm: Callable[..., Path], wasm_cache: P
     return await start_module("demo", build_wasm(SEED), cache=wasm_cache)
 
 
+@pytest.mark.seed("002:30", "002:144", "002:180", "002:231", "002:232", "002:238", "002:240")
 async def test_the_seeds_own_source_runs_unchanged(seed: Any) -> None:
     assert json.loads(await ask_one(seed, "/app/db", metadata="region=eu")) == {
         "token": "/app/db",
@@ -63,6 +67,95 @@ async def test_the_seeds_own_source_runs_unchanged(seed: Any) -> None:
     }
 
 
+@pytest.mark.seed("002:30")
+def test_the_source_is_that_of_the_document() -> None:
+    """Its Go code, from `import (` to `func main() {}`: 199 lines."""
+    package, _, source = (SEED / "main.go").read_text().partition("\n\n")
+    assert package == "package main"
+    assert hashlib.sha256(source.encode()).hexdigest() == SOURCE
+
+
+class Strategy:
+    """The calls of the seed's own guest, one by one: what a host has to do by hand."""
+
+    def __init__(self, backend: Any) -> None:
+        self.guest = backend._flavour.open(Deadline(120))
+        self.instance = self.guest.instance
+
+    def allocate(self, size: int) -> int:
+        return self.instance.call("allocate", size) & 0xFFFFFFFF
+
+    def ask(self, message: bytes, capacity: int = 1024) -> tuple[int, int, bytes]:
+        """Status, what stands at outLenPtr (before it is 0xAAAAAAAA), and the first bytes of the output buffer."""
+        at, room, length_at = self.allocate(len(message) or 8), self.allocate(capacity), self.allocate(4)
+        self.instance.write(at, message)
+        self.instance.write(length_at, b"\xaa" * 4)
+        status = self.instance.call("strategy_token_value", at, len(message), room, capacity, length_at)
+        return status, int.from_bytes(self.instance.read(length_at, 4), "little"), self.instance.read(room, capacity)
+
+
+@pytest.fixture
+async def strategy(seed: Any) -> Any:
+    made = Strategy(seed)
+    with made.guest:
+        yield made
+
+
+UNTOUCHED = 0xAAAAAAAA
+
+
+def message(token: str) -> bytes:
+    return json.dumps({"token": token, "version": ""}).encode()
+
+
+@pytest.mark.seed("002:132", "002:140", "002:141", "002:160", "002:183", "002:191", "002:196")
+async def test_the_statuses_of_the_seeds_guest_are_what_the_host_takes_them_for(strategy: Strategy) -> None:
+    assert strategy.ask(b"")[:2] == (-3, 0)
+    assert strategy.ask(b"\xff\xfe{}")[:2] == (-2, 4)
+    assert strategy.ask(b"{")[:2] == (-5, UNTOUCHED)
+    assert strategy.ask(message("fail"))[:2] == (-7, UNTOUCHED)
+    assert strategy.ask(message("fail-next-init"))[0] == 0
+    assert strategy.ask(message("a"))[:2] == (-6, UNTOUCHED)
+
+
+@pytest.mark.seed("002:130", "002:135", "002:136", "002:137", "002:142", "002:143", "002:144", "002:205", "002:215")
+async def test_the_buffers_of_the_seeds_guest_are_where_the_host_takes_them_to_be(strategy: Strategy) -> None:
+    status, length, _ = strategy.ask(message("big:300"), capacity=64)
+    assert (status, length) == (-1, 300)
+    status, length, room = strategy.ask(message("big:300"), capacity=400)
+    assert (status, length, room.rstrip(b"\0")) == (0, 300, b"x" * 300)
+    status, length, room = strategy.ask(message("big:300"), capacity=300)
+    assert (status, length, room) == (0, 300, b"x" * 300)
+
+
+@pytest.mark.seed("002:149", "002:219")
+async def test_a_panic_of_the_seeds_guest_looks_like_an_empty_value(strategy: Strategy) -> None:
+    assert strategy.ask(message("panic"))[:2] == (0, 0)
+    assert strategy.ask(message("empty"))[:2] == (0, 0)
+
+
+@pytest.mark.seed("002:50", "002:68", "002:79", "002:86", "002:90", "002:92")
+async def test_the_arena_of_the_seeds_guest_ends_with_0_and_takes_nothing_back(strategy: Strategy) -> None:
+    assert strategy.allocate(0) == 0
+    first = strategy.allocate(40_000)
+    strategy.instance.write(first, b"x" * 40_000)
+    assert strategy.allocate(40_000) == 0
+    assert strategy.instance.call("deallocate", first, 40_000) is None
+    assert strategy.allocate(40_000) == 0
+    assert strategy.instance.read(first, 40_000) == b"x" * 40_000
+
+
+@pytest.mark.seed("002:93")
+async def test_an_arena_lasts_for_any_number_of_values_by_fresh_instances(seed: Any) -> None:
+    async def batch(number: int) -> None:
+        paths = [f"big:{8000 + 4 * number + each}" for each in range(4)]
+        answers = await ask(seed, *paths)
+        assert [len(answers[path]) for path in paths] == [8000 + 4 * number + each for each in range(4)]
+
+    await asyncio.gather(*(batch(number) for number in range(40)))  # 1.3 MB through 64 KiB
+
+
+@pytest.mark.seed("002:143", "002:215")
 async def test_a_value_that_outgrows_the_first_buffer_is_asked_for_again(seed: Any) -> None:
     assert await ask_one(seed, "big:20000") == "x" * 20_000
 
@@ -83,6 +176,7 @@ async def test_a_value_that_outgrows_the_first_buffer_is_asked_for_again(seed: A
         ("big:70000", errors.PluginAnswerInvalid, "larger than the memory that the plugin sets aside"),
     ],
 )
+@pytest.mark.seed("002:50", "002:149", "002:196", "002:219")
 async def test_a_fault_of_the_seeds_plugin(path: str, kind: type[InjectorError], text: str, seed: Any) -> None:
     answers = await ask(seed, path, "/next")
     assert type(answers[path]) is kind, answers[path]
@@ -90,6 +184,7 @@ async def test_a_fault_of_the_seeds_plugin(path: str, kind: type[InjectorError],
     assert json.loads(answers["/next"])["token"] == "/next"
 
 
+@pytest.mark.seed("002:191")
 async def test_the_store_that_cannot_be_opened_is_an_error_of_its_own(seed: Any) -> None:
     answers = await ask(seed, "fail-next-init", "a")
     assert type(answers["a"]) is errors.BackendUnavailable
@@ -105,6 +200,7 @@ async def test_a_guest_in_go_that_does_not_end_is_ended(path: str, seed: Any) ->
     assert time.monotonic() - began < 120
 
 
+@pytest.mark.seed("000:124")
 async def test_a_guest_has_no_files_no_network_and_no_environment(seed: Any, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     assert "Bad file number" in await ask_one(seed, f"read:{tmp_path}/secret")
@@ -115,6 +211,7 @@ async def test_a_guest_has_no_files_no_network_and_no_environment(seed: Any, tmp
     assert await ask_one(seed, "environment") == "0"
 
 
+@pytest.mark.seed("000:5", "000:8", "002:93")
 async def test_nothing_survives_between_the_instances_of_a_go_plugin(seed: Any) -> None:
     assert [await ask_one(seed, "calls") for _ in range(3)] == ["1", "1", "1"]
     assert (await ask(seed, "/a", "calls"))["calls"] == "2"
@@ -146,6 +243,7 @@ def values(start_module: Any, build_wasm: Callable[..., Path], wasm_cache: Path)
     return start
 
 
+@pytest.mark.seed("000:67")
 async def test_a_plugin_with_the_sdk_answers_from_its_settings(values: Any) -> None:
     known = {"/a": "1", "/b": "x" * 200_000, "/c": 'quotes " and \N{SNOWMAN}'}
     assert await ask(await values(known), *known) == known

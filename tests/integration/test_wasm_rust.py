@@ -56,6 +56,7 @@ def store(connection: socket.socket, head: bytes) -> None:
     connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
 
 
+@pytest.mark.seed("000:49", "000:69", "000:110")
 async def test_a_rust_plugin_answers_as_its_store_does(kvstore: Path, start_module: Any, serve: Any) -> None:
     server = serve(store)
     settings = {"base_url": server.origin, "api_key": "k3y", "injector": {"http": {"hosts": [server.origin]}}}

@@ -22,6 +22,7 @@ def tool():
     return module
 
 
+@pytest.mark.seed("002:7")
 def test_committed_code_is_current(tool, capfd):
     assert tool.main(["--check"]) == 0, capfd.readouterr().out
 
@@ -67,6 +68,7 @@ def test_a_module_without_a_source_is_noticed(tool, tmp_path):
     assert any("old_pb2.py" in line for line in tool.stale(committed, generated))
 
 
+@pytest.mark.seed("002:6")
 def test_the_wire_names_are_those_of_configmanager_and_go_plugin():
     from injector._proto.goplugin import grpc_broker_pb2, grpc_controller_pb2, grpc_stdio_pb2
     from injector._proto.grpc_health.v1 import health_pb2

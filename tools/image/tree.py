@@ -83,7 +83,7 @@ def product(into: Path, python: Python, wheel: Path | None) -> None:
     command.parent.mkdir()
     # -I: neither variables nor the current directory say what is imported.
     command.write_text(
-        f"#!/{layout.PREFIX}/bin/python -I\nfrom injector.cli.main import entry\n\nentry()\n", encoding="utf-8"
+        f"#!/{layout.PREFIX}/bin/python -I\nfrom injector.cli.start import entry\n\nentry()\n", encoding="utf-8"
     )
     command.chmod(0o755)
     link = into / layout.COMMAND

@@ -7,8 +7,32 @@ are there, keeps them fresh, and ends after it.
 */ -}}
 {{- define "injector.nativeSidecar" -}}
 {{- $values := include "injector.values" . | fromYaml -}}
+{{ include "injector.lasting" (list $values "restartPolicy: Always") }}
+{{- end -}}
+
+{{- /*
+The same beside the application's containers, for clusters that have no native sidecars; `injector.initContainer` goes
+before it, and leaves its values to it (`handover: true`).
+
+    initContainers:
+      {{- include "injector.initContainer" . | nindent 8 }}
+    containers:
+      {{- include "injector.sidecar" . | nindent 8 }}
+*/ -}}
+{{- define "injector.sidecar" -}}
+{{- $values := include "injector.values" . | fromYaml -}}
+{{- if not $values.handover -}}
+{{- fail "injector-library: injector.sidecar needs injector.initContainer before it, and .Values.injector.handover: true" -}}
+{{- end -}}
+{{ include "injector.lasting" (list $values "") }}
+{{- end -}}
+
+{{- define "injector.lasting" -}}
+{{- $values := index . 0 -}}
 - name: injector
-  restartPolicy: Always
+  {{- with index . 1 }}
+  {{ . }}
+  {{- end }}
   args:
     - run
     {{- include "injector.arguments" $values | nindent 4 }}
@@ -53,15 +77,16 @@ are there, keeps them fresh, and ends after it.
 {{- end -}}
 
 {{- /*
-A container that renders once and ends, for Jobs and for applications that read their files once.
+A container that renders once and ends, for Jobs, for applications that read their files once, and before
+`injector.sidecar`.
 
     initContainers:
       {{- include "injector.initContainer" . | nindent 8 }}
 */ -}}
 {{- define "injector.initContainer" -}}
 {{- $values := include "injector.values" . | fromYaml -}}
-{{- if or $values.refresh $values.notify $values.onError $values.maxStale -}}
-{{- fail "injector-library: refresh, notify, onError and maxStale speak of later: an init container has none" -}}
+{{- if and (not $values.handover) (or $values.refresh $values.notify $values.onError $values.maxStale) -}}
+{{- fail "injector-library: refresh, notify, onError and maxStale speak of later: an init container has none, unless injector.sidecar follows it (handover: true)" -}}
 {{- end -}}
 - name: injector-init
   args:
@@ -107,6 +132,9 @@ A container that renders once and ends, for Jobs and for applications that read 
 {{- if .settings }}
 - {name: INJECTOR_CONFIG, value: /injector/settings/injector.yaml}
 {{- end }}
+{{- if .handover }}
+- {name: INJECTOR_HANDOVER, value: /injector/handover}
+{{- end }}
 {{- end -}}
 
 {{- define "injector.probe" -}}
@@ -147,6 +175,9 @@ volumeMounts:
   {{- end }}
   - {name: {{ .volumeName }}, mountPath: {{ .mountPath | quote }}}
   - {name: injector-scratch, mountPath: /tmp}
+  {{- if .handover }}
+  - {name: injector-handover, mountPath: /injector/handover}
+  {{- end }}
   {{- with .extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

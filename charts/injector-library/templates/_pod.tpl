@@ -25,6 +25,10 @@ The volumes of the pod.
   emptyDir: {medium: Memory, sizeLimit: {{ $values.volumeSize }}}
 - name: injector-scratch
   emptyDir: {medium: Memory, sizeLimit: 16Mi}
+{{- if $values.handover }}
+- name: injector-handover
+  emptyDir: {medium: Memory, sizeLimit: {{ $values.volumeSize }}}
+{{- end }}
 {{- end -}}
 
 {{- /*

@@ -34,8 +34,10 @@ mode: ""
 notify: []
 {{- /* -- `FILE://` tokens may not leave it */}}
 fileRoot: ""
-{{- /* -- More arguments */}}
+{{- /* -- More arguments, of every container of ours; what `injector init` does not know goes into `settings` */}}
 extraArgs: []
+{{- /* -- `injector.initContainer` is followed by `injector.sidecar`, and leaves its values to it: the stores are asked once */}}
+handover: false
 {{- /* -- `exec`, or `http`, which costs less and is open to whoever reaches the pod */}}
 probes: exec
 {{- /* -- Of health, metrics and status */}}

@@ -156,11 +156,16 @@ func get(path string, query url.Values, into any) error {
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	request := pdk.NewHTTPRequest(pdk.MethodGet, target)
-	request.SetHeader("X-Api-Key", configured.APIKey)
-	request.SetHeader("X-Api-Secret", configured.APISecret)
-	response := request.Send()
-	switch status := response.Status(); {
+	timeout, _ := configured.TimeoutMS.Int64() // pluginConfigure has looked at both; without one it is 0, for none
+	rate, _ := configured.RateLimit.Float64()
+	status, headers, body := request{
+		URL:       target,
+		Method:    "GET",
+		Headers:   map[string]string{"X-Api-Key": configured.APIKey, "X-Api-Secret": configured.APISecret},
+		TimeoutMS: timeout,
+		RateLimit: rate,
+	}.send()
+	switch {
 	case status == 200:
 	case status == 401:
 		return &refusal{Kind: "credentials", Message: "the exchange does not know the api_key"}
@@ -169,12 +174,12 @@ func get(path string, query url.Values, into any) error {
 	case status == 404:
 		return &refusal{Kind: "not_found", Message: "the exchange has no such symbol"}
 	case status == 429:
-		after, _ := strconv.ParseFloat(response.Headers()["retry-after"], 64)
+		after, _ := strconv.ParseFloat(headers["retry-after"], 64)
 		return &refusal{Kind: "throttled", Message: "the exchange is asked too often", RetryAfter: after}
 	default:
 		return &refusal{Kind: "unavailable", Message: fmt.Sprintf("the exchange answers HTTP %d", status)}
 	}
-	if err := json.Unmarshal(response.Body(), into); err != nil {
+	if err := json.Unmarshal(body, into); err != nil {
 		return &refusal{Kind: "unavailable", Message: "the exchange answers with what is no JSON of its own"}
 	}
 	return nil

@@ -16,6 +16,7 @@ from injector.app.reconcile import leases, looking, memory, watching
 from injector.app.reconcile.asking import Asking
 from injector.app.reconcile.clock import Clock
 from injector.app.reconcile.fetching import Fetcher
+from injector.app.reconcile.handed import Handed
 from injector.app.reconcile.looking import Looking
 from injector.app.reconcile.memory import Memory
 from injector.app.reconcile.outputs import Outputs
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from injector.app.handover import HandedValue
     from injector.app.reconcile.checks import Checks
     from injector.app.reconcile.fetching import Flight
     from injector.app.reconcile.request import RefreshSummary, SidecarRequest, Sink
@@ -77,6 +79,7 @@ class Sidecar:
         settings_path, load_settings: the settings file, which is watched, and what loads all settings anew; it runs in
             a thread and raises InjectorError when they cannot be used. None: the settings stay as they are.
         on_settings: called with new settings in the event loop, once they hold.
+        handed: values that an init container got just now: they are not asked for before their time.
         watch: whether templates and settings file are watched; without, `look` and the rescan say when to look.
         tracer: gets the spans `pass`, `fetch`, `render` and `publish`.
         clock: time; another one in tests.
@@ -102,6 +105,7 @@ class Sidecar:
         settings_path: Path | None = None,
         load_settings: Callable[[], Settings] | None = None,
         on_settings: Callable[[Settings], None] | None = None,
+        handed: Mapping[Reference, HandedValue] | None = None,
         watch: bool = True,
         tracer: Tracer = NO_TRACES,
         clock: Clock | None = None,
@@ -121,6 +125,7 @@ class Sidecar:
         self._span = PassSpan(tracer)
         self._cache = ValueCache(draw=draw)
         self._memory = Memory(log.redactor, self._cache)
+        self._handed = Handed(handed or {})
         self._fetcher = Fetcher(
             registry,
             clock=self._clock,
@@ -367,7 +372,12 @@ class Sidecar:
     def _use(self, wanted: Iterable[Reference]) -> None:
         now = self._clock.now()
         wanted = set(wanted)
-        touched = {account_of(reference) for reference in self._cache.use(sorted(wanted, key=str), now)}
+        new = self._cache.use(sorted(wanted, key=str), now)
+        touched = {account_of(reference) for reference in new}
+        if self._handed:
+            self._memory.freed(None)
+            if came_with := self._handed.into(self._cache, new, now=now, schedule=self._schedule):
+                self._tasks.begin(came_with.take_over(self._registry))
         dropped = [entry for entry in self._cache.entries() if entry.reference not in wanted]
         for entry in dropped:
             self._cache.drop(entry.reference)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from injector.app.reconcile.files import ManagedFile
     from injector.app.reconcile.templates import Seen
     from injector.app.reconcile.values import Entry, ValueCache
-    from injector.backends.goplugin.supervision import PluginStatus
+    from injector.backends.plugin_status import PluginStatus
     from injector.model.references import Reference
     from injector.model.template import Token
 
@@ -106,7 +106,7 @@ def summary(
 def _tokens(file: ManagedFile, cache: ValueCache, clock: Clock, shift: float) -> tuple[TokenStatus, ...]:
     now = clock.now()
     tokens: list[TokenStatus] = []
-    for reference in sorted(file.references):
+    for reference in sorted(file.references, key=lambda each: each._replace(connection=each.connection or "")):
         entry = cache.get(reference)
         if entry is None:
             continue

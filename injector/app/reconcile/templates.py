@@ -90,6 +90,7 @@ class TemplateReader:
         self._warned: set[str] = set()
         self._records: dict[str, _Record] = {}
         self._stdin: Source | None = None
+        self._settings: Settings | None = None  # of the last look
 
     def look(self, settings: Settings) -> Look:
         """All templates as they are now. Raises InputError for a mount that never holds still."""
@@ -110,12 +111,13 @@ class TemplateReader:
             if file.name in wrong:
                 continue
             try:
-                records[file.name] = self._record(self._read(file), settings.for_file(file.name))
+                records[file.name] = self._record(self._read(file), self._own_settings(file.name, settings))
             except InputChanged:
                 raise
             except InjectorError as error:
                 wrong[file.name] = error
         self._records = self._scanned(records, wrong, settings)
+        self._settings = settings
         seen = {file.name: self._seen(file.name, file.output, settings, wrong.get(file.name)) for file in survey.files}
         for name, problem in wrong.items():
             if name not in seen:
@@ -128,6 +130,10 @@ class TemplateReader:
         if self._stdin is None:
             self._stdin = sources.read(file)
         return self._stdin
+
+    def _own_settings(self, name: str, settings: Settings) -> FileSettings:
+        known = self._records.get(name)
+        return known.own if known is not None and settings is self._settings else settings.for_file(name)
 
     def _record(self, source: Source, own: FileSettings) -> _Record:
         digest = hashlib.sha256(source.data).digest()

@@ -90,6 +90,19 @@ class ValueCache:
             self._accounts.setdefault(account_of(reference), {})[reference] = None
         return new
 
+    def take(
+        self, reference: Reference, value: Value, *, fetched_at: float, now: float, draw: float, schedule: Schedule
+    ) -> None:
+        """Takes a value that another process got at *fetched_at* for *reference*, which has come into use just now."""
+        self._entries[reference] = replace(
+            self._entries[reference],
+            value=value,
+            fetched_at=fetched_at,
+            asked_at=now,
+            due=fetched_at + schedule.after_success(value, draw, is_first=True),
+            revision=self._revision(),
+        )
+
     def drop(self, reference: Reference) -> Entry | None:
         """Forgets *reference*, which nothing uses; gives what was known."""
         entry = self._entries.pop(reference, None)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from injector.app.serving.listeners import split_address
-from injector.errors import AccessDenied, NoAnswer, SettingsError
+from injector.errors import AccessDenied, BackendUnavailable, NoAnswer, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,3 +96,28 @@ def read_token(control: Path) -> str:
         ) from None
     except UnicodeError:
         raise SettingsError(f"{path} holds no token") from None
+
+
+def ask_control(control: Path, path: str, *, method: str, timeout: float) -> dict[str, Any]:
+    """
+    The JSON that the sidecar of the socket *control* answers in *timeout* seconds. Its token is read each time: a
+    sidecar that was restarted has another.
+
+    Raises NoAnswer, AccessDenied, and BackendUnavailable for a refresh that failed as a whole.
+    """
+    import json  # late: probes need none
+
+    token = read_token(control)
+    answer = ask(control, path, method=method, token=token, timeout=timeout)
+    if answer.status in (401, 403, 421):
+        raise AccessDenied(f"{control} refuses the token", hint="was the sidecar restarted? try again")
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or answer.status not in (200, 202, 502):
+        text = answer.body.decode("utf-8", "replace").strip()[:200]
+        raise NoAnswer(f"{control} answers {answer.status}: {text}")
+    if answer.status == 502:
+        raise BackendUnavailable(f"the refresh failed: {document.get('error')}", hint="injector status tells more")
+    return document

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import to_builtins
 
 from injector.app.status import FileState
-from injector.backends.goplugin.supervision import PluginState
+from injector.backends.plugin_status import PluginState
 from injector.settings.options import camel
 from injector.telemetry.metrics import FileNumbers, PluginNumbers, Snapshot
 

@@ -172,6 +172,16 @@ class GoPluginBackend:
         if self._protocol2 is not None and self._is_up():
             await self._protocol2.release_some(leases, connection=connection)
 
+    def let_go(self, references: Sequence[Reference]) -> None:
+        """See HandsOver.let_go."""
+        if self._protocol2 is not None:
+            self._protocol2.let_go(references)
+
+    def take_over(self, leases: Mapping[Reference, str]) -> None:
+        """See HandsOver.take_over."""
+        if self._protocol2 is not None:
+            self._protocol2.take_over(leases)
+
     async def close(self) -> None:
         """
         Gives leases back and ends the plugin: Shutdown, `stop_grace` seconds to end by itself, then SIGKILL to its

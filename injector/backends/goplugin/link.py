@@ -14,8 +14,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from injector.backends.goplugin.peer import check_peer, peer_credentials
-from injector.wire import yamux
-from injector.wire.multiplex import Multiplexer
 from injector.wire.relay import LocalEnd, RemoteEnd
 from injector.wire.tls import TlsSession, make_context
 
@@ -107,12 +105,16 @@ class Link:
 
     async def _attach(self, sock: socket.socket, remote: RemoteEnd) -> None:
         loop = asyncio.get_running_loop()
-        multiplexer = Multiplexer(yamux.Session(is_client=True, most_streams=0)) if self._multiplex else None
-        protocol: asyncio.Protocol = multiplexer or remote
         make: Any = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
-        self._wire, _ = await make(lambda: protocol, sock=sock)
-        if multiplexer is not None:
-            multiplexer.open(remote)
+        if not self._multiplex:
+            self._wire, _ = await make(lambda: remote, sock=sock)
+            return
+        from injector.wire import yamux  # late: start-up
+        from injector.wire.multiplex import Multiplexer
+
+        multiplexer = Multiplexer(yamux.Session(is_client=True, most_streams=0))
+        self._wire, _ = await make(lambda: multiplexer, sock=sock)
+        multiplexer.open(remote)
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)

@@ -208,6 +208,15 @@ class Protocol2:
         if held:
             await self._give_back(connection or "", list(dict.fromkeys(held.values())))
 
+    def let_go(self, references: Sequence[Reference]) -> None:
+        """The leases of *references* are somebody else's to give back."""
+        for reference in references:
+            self._leases.pop(reference, None)
+
+    def take_over(self, leases: Mapping[Reference, str]) -> None:
+        """These leases are ours to give back, as long as `resolve` has brought no newer ones."""
+        self._leases = {**leases, **self._leases}
+
     async def _give_back(self, connection: str, leases: list[str]) -> bool:
         request = _messages().ReleaseRequest(connection=connection, leases=leases)
         try:

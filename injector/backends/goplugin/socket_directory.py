@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
 import time
 from pathlib import Path
@@ -75,7 +74,7 @@ class SocketDirectory:
 
     @classmethod
     def _create_in(cls, base: Path) -> SocketDirectory:
-        path = base / f"{_NAME_START}{secrets.token_hex(6)}"
+        path = base / f"{_NAME_START}{os.urandom(6).hex()}"
         path.mkdir(mode=0o700)
         lock = -1
         try:

@@ -1,8 +1,7 @@
-"""What the supervisor of a plugin takes and tells: the instance that it watches, its policy, and its status."""
+"""What the supervisor of a plugin takes: the instance that it watches, and its policy."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
@@ -42,32 +41,3 @@ class RestartPolicy(Struct, frozen=True):
     health_interval: float | None = None
     health_timeout: float = 5.0
     most_misses: int = 2
-
-
-class PluginState(StrEnum):
-    """What a supervised plugin is doing."""
-
-    IDLE = "idle"
-    STARTING = "starting"
-    RUNNING = "running"
-    LOST = "lost"
-    GIVEN_UP = "given-up"
-    CLOSED = "closed"
-
-
-class PluginStatus(Struct, frozen=True):
-    """
-    A snapshot for a status page or metrics; it holds no value and nothing that the plugin wrote but its last words.
-
-    `starts` counts the instances that came up, `crashes` those that were lost, `failed_starts` those that did not come
-    up. Times are seconds since the epoch, None when it never happened.
-    """
-
-    name: str
-    state: PluginState
-    starts: int
-    crashes: int
-    failed_starts: int
-    last_error: str | None
-    started_at: float | None
-    lost_at: float | None

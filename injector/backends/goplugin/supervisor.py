@@ -8,13 +8,12 @@ the next call brings the plugin up again, or the next health check where those a
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from injector.backends.contract import Limits, Releasing, TakesConnections, Watching
-from injector.backends.goplugin.supervision import PluginState, PluginStatus
+from injector.backends.contract import HandsOver, Limits, Releasing, TakesConnections, Watching
+from injector.backends.plugin_status import PluginState, PluginStatus
 from injector.errors import (
     CallTimeout,
     InjectorError,
@@ -27,7 +26,7 @@ from injector.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from injector.backends.contract import Answer
     from injector.backends.goplugin.supervision import PluginInstance, RestartPolicy
@@ -167,6 +166,18 @@ class SupervisedPlugin:
         instance: object = self.instance
         if isinstance(instance, Releasing):
             await instance.release(leases, connection=connection)
+
+    def let_go(self, references: Sequence[Reference]) -> None:
+        """See HandsOver.let_go."""
+        instance: object = self.instance
+        if isinstance(instance, HandsOver):
+            instance.let_go(references)
+
+    def take_over(self, leases: Mapping[Reference, str]) -> None:
+        """See HandsOver.take_over. They are lost with the instance, as its own are."""
+        instance: object = self.instance
+        if isinstance(instance, HandsOver):
+            instance.take_over(leases)
 
     async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ASYNC109  # part of the contract
         """See contract.TakesConnections. A restart counts into *timeout*."""
@@ -310,6 +321,8 @@ class SupervisedPlugin:
         self._row += 1
         pause = 0.0
         if self._row > 1:
+            import random  # late: start-up
+
             # The exponent has a bound, or a year of failures would overflow a float.
             ceiling = min(self._policy.longest_pause, self._policy.first_pause * 2 ** min(self._row - 2, 30))
             pause = random.uniform(0, ceiling)  # noqa: S311  # full jitter, no cryptography

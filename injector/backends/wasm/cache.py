@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from injector.backends.program_file import folder_problem
+from injector.backends.wasm import cache_sweep
 from injector.errors import OutputError
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class CompiledModules:
         module = self._runtime.load(str(path))
         if module is None:
             self._log.info("a compiled WASM plugin does not fit, and is made anew", file=path)
+        else:
+            cache_sweep.used(path)
         return module
 
     def _problem(self, path: Path) -> str:
@@ -157,6 +160,9 @@ class CompiledModules:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
+        removed = cache_sweep.sweep(path.parent, self._runtime.fingerprint)
+        if removed:
+            self._log.info("removed compiled WASM plugins that were not used", files=removed, directory=path.parent)
 
 
 _NOT_THERE = "is not there"

@@ -8,7 +8,6 @@ called, closed. `ExtismFlavour.open` does the first two in one step, and nothing
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,14 +17,13 @@ from injector.backends.wasm import extism_answers
 from injector.backends.wasm.detection import EXTISM_MODULE, refuse_foreign_imports
 from injector.backends.wasm.extism_functions import FUNCTIONS, Context
 from injector.backends.wasm.extism_kernel import Kernel, kernel_exports, kernel_module
-from injector.backends.wasm.failures import KINDS, failure, shown
+from injector.backends.wasm.failures import Said, failure, parsed, shown
+from injector.backends.wasm.guest import InstanceGuest
 from injector.backends.wasm.instance import Instance, Program
-from injector.errors import InvalidConfiguration, PluginError, PluginRefused
+from injector.errors import PluginError, PluginRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from wasmtime import Linker, Module
 
@@ -44,7 +42,6 @@ _RESOLVE: Final = "resolve"
 _CALLABLE: Final = ("() -> (i32)", "() -> ()")
 _LONGEST_ERROR: Final = 64 * 1024
 _MOST_VARIABLE_BYTES: Final = 1 << 20
-_SAID: Final = re.compile(rf"({'|'.join(KINDS)})(?: (\d{{1,5}}(?:\.\d{{1,3}})?))?: (.*)", re.DOTALL)
 
 
 class ExtismFlavour:
@@ -120,24 +117,12 @@ class ExtismFlavour:
         Context(kernel, self._client, self._config, most_variable_bytes=variables).attach(instance)
 
 
-class ExtismGuest:
+class ExtismGuest(InstanceGuest):
     """A fresh instance; see `flavour.Guest`. Made by `ExtismFlavour.open`."""
 
     def __init__(self, instance: Instance) -> None:
-        self._instance = instance
+        super().__init__(instance)
         self._kernel = Context.of(instance).kernel
-
-    @property
-    def instance(self) -> Instance:
-        return self._instance
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._instance.close()
 
     def configure(self, configuration: GuestConfiguration) -> None:
         """
@@ -147,11 +132,7 @@ class ExtismGuest:
         """
         status, said = self._call(_CONFIGURE, json.dumps(dict(configuration.settings), ensure_ascii=False).encode())
         if status or said is not None:
-            because = shown(said or "", self._instance.log.redactor) or f"status {status}"
-            raise InvalidConfiguration(
-                f"{self._instance.name} does not take its settings ({configuration.key}): {because}",
-                hint="correct the connection, or plugins.configuration",
-            )
+            raise self._refused(configuration, status, said or "")
 
     def answers(self, references: Sequence[Reference]) -> Iterator[Answer]:
         """See `flavour.Guest.answers`. One call of `resolve` for all."""
@@ -197,12 +178,11 @@ class ExtismGuest:
 
     def _failure(self, export: str, status: int, said: str) -> Exception:
         name, redactor = self._instance.name, self._instance.log.redactor
-        match = _SAID.fullmatch(said)
-        if match is None and export != _RESOLVE:
+        told = parsed(said)
+        if told is None and export != _RESOLVE:
             text = shown(said, redactor) or f"status {status}"
             return PluginError(f"{name}: {export} failed: {text}", hint="what it logs is shown with -vv")
-        kind, pause, text = match.groups() if match else ("unavailable", None, said)
-        after = float(pause) if pause else None
+        kind, after, text = told or Said("unavailable", None, said)
         return failure(kind, text, plugin=name, what="a batch", redactor=redactor, retry_after=after)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from injector.backends.wasm.detection import EXTISM_MODULE
 from injector.backends.wasm.host_function import HostFunction, WasmType
@@ -75,6 +75,9 @@ class _Meta(Struct, frozen=True):
     method: str | None = None
     headers: dict[str, str] | None = None
     header: dict[str, str] | None = None  # the name that older kits use
+    # Beyond Extism: see docs/wasm-plugins.md.
+    timeout_ms: Annotated[int, Meta(ge=1)] | None = None
+    rate_limit: Annotated[float, Meta(ge=1e-6, le=1e6)] | None = None
 
 
 def _config_get(instance: Instance, name: int) -> int:
@@ -115,7 +118,10 @@ def _http_request(instance: Instance, meta: int, body: int) -> int:
         raise PluginAnswerInvalid(f"{instance.name} asks for HTTP in what is no request of Extism") from None
     data = context.kernel.read(body, most=policy.max_request_bytes) if body else b""
     headers = asked.headers if asked.headers is not None else asked.header or {}
-    request = HttpRequest(asked.method or "GET", asked.url, tuple(headers.items()), data)
+    timeout = None if asked.timeout_ms is None else asked.timeout_ms / 1000
+    request = HttpRequest(
+        asked.method or "GET", asked.url, tuple(headers.items()), data, timeout=timeout, rate=asked.rate_limit
+    )
     context.response = context.client.send(request, seconds_left(instance))
     return context.kernel.put(context.response.body)
 

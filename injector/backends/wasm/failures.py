@@ -8,7 +8,8 @@ specification says that it holds no value. It is cut, put on one line, and clean
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from injector import errors
 
@@ -29,6 +30,8 @@ KINDS: Final[Mapping[str, type[ResolutionError]]] = {
 }
 """The words that a plugin may say; anything else counts as unavailable."""
 
+_SAID: Final = re.compile(rf"({'|'.join(KINDS)})(?: (\d{{1,5}}(?:\.\d{{1,3}})?))?: (.*)", re.DOTALL)
+
 _HINTS: Final[Mapping[str, str]] = {
     "not_found": "check the path; a token may be given a default or be made optional",
     "denied": "check what the plugin's identity is allowed to read",
@@ -36,6 +39,23 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 _LONGEST_TEXT: Final = 2000
 _LONGEST_RETRY_AFTER: Final = 86_400.0  # seconds: a day
+
+
+class Said(NamedTuple):
+    """A failure in the words of a plugin: one of KINDS, the pause in seconds that it asks for, its text."""
+
+    kind: str
+    retry_after: float | None
+    text: str
+
+
+def parsed(said: str) -> Said | None:
+    """*said* taken apart when it begins with a kind, such as `throttled 2.5: text`; None for any other text."""
+    match = _SAID.fullmatch(said)
+    if match is None:
+        return None
+    kind, pause, text = match.groups()
+    return Said(kind, float(pause) if pause else None, text)
 
 
 def failure(

@@ -30,17 +30,24 @@ class GuestConfiguration(Struct, frozen=True):
     """
     What every fresh instance is given: the settings and credentials of one connection of one plugin.
 
-    `plugin` is the plugin's name in lower case, `connection` the connection's ID. Its text holds no setting.
+    `plugin` is the plugin's name in lower case, `connection` the connection's ID, `name` its name if it has one. Its
+    text holds no setting.
     """
 
     plugin: str
     connection: str = AMBIENT
     settings: Mapping[str, Any] = {}
+    name: str = ""
 
     @property
     def key(self) -> str:
         """`pluginID:conn-{connectionID}`, under which settings, policy and limits are looked up."""
         return f"{self.plugin}:conn-{self.connection}"
+
+    @property
+    def shown(self) -> str:
+        """What people call it: the connection by its name, or the key where there is none."""
+        return f"connection `{self.name}`" if self.name else self.key
 
     def __repr__(self) -> str:
         return f"GuestConfiguration({self.key})"

@@ -11,19 +11,22 @@ import asyncio
 import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from injector.backends.contract import Limits
 from injector.backends.wasm.deadline import Deadline
+from injector.backends.wasm.fates import Fates
 from injector.errors import CallTimeout, PluginAnswerInvalid, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from concurrent.futures import Future
 
     from injector.backends.contract import Answer
-    from injector.backends.wasm.flavour import Flavour
+    from injector.backends.wasm.flavour import Flavour, Guest
     from injector.model.references import Reference
+
+_T = TypeVar("_T")
 
 MOST_THREADS: Final = 8
 _STACK: Final = 4 << 20  # bytes: a guest that recurses needs its 512 KiB on a thread of ours, and musl gives 128
@@ -36,11 +39,13 @@ class WasmBackend:
     """
     One plugin with one connection; see `contract.Backend`.
 
-    *name* is for messages: `plugin demo (/plugins/demo/demo.wasm)`.
+    *name* is for messages: `plugin demo (/plugins/demo/demo.wasm)`; *fates* counts what becomes of its instances.
     """
 
-    def __init__(self, name: str, flavour: Flavour) -> None:
+    def __init__(self, name: str, flavour: Flavour, fates: Fates | None = None) -> None:
         self.name = name
+        self.fates = fates or Fates(name)
+        self.fates.loaded()
         self._flavour = flavour
         self._calls: set[_Call] = set()
         self._closed = False
@@ -66,7 +71,7 @@ class WasmBackend:
             return
         queue: asyncio.Queue[Answer | None] = asyncio.Queue()
         tell = _teller(queue)
-        call = self._start(timeout, lambda deadline: _resolve(self._flavour, asked, deadline, tell), tell)
+        call = self._start(timeout, lambda deadline: self._resolve(asked, deadline, tell), tell)
         try:
             while (answer := await self._next(call, queue)) is not None:
                 yield answer
@@ -80,12 +85,22 @@ class WasmBackend:
 
         *timeout* is in seconds from now. Raises InjectorError.
         """
+        return await self._by_one_guest(lambda guest: guest.call(export, data), timeout)
+
+    async def connect(self, connection: str, *, timeout: float) -> None:  # noqa: ARG002, ASYNC109  # the contract's
+        """
+        See `contract.TakesConnections.connect`: a fresh instance is configured, and closed. The connection is the one
+        that this backend was made for.
+        """
+        await self._by_one_guest(lambda _: None, timeout)
+
+    async def _by_one_guest(self, use: Callable[[Guest], _T], timeout: float) -> _T:  # noqa: ASYNC109
         queue: asyncio.Queue[Answer | None] = asyncio.Queue()
-        answers: list[bytes] = []
+        answers: list[_T] = []
 
         def ask(deadline: Deadline) -> None:
-            with self._flavour.open(deadline) as guest:
-                answers.append(guest.call(export, data))
+            with self._opened(deadline) as guest:
+                answers.append(use(guest))
 
         call = self._start(timeout, ask, _teller(queue))
         try:
@@ -94,6 +109,37 @@ class WasmBackend:
         finally:
             self._leave(call)
         return answers[0]
+
+    @contextlib.contextmanager
+    def _opened(self, deadline: Deadline) -> Iterator[Guest]:
+        try:
+            guest = self._flavour.open(deadline)
+        except BaseException as error:
+            self.fates.not_opened(error)
+            raise
+        with guest:
+            try:
+                yield guest
+            finally:
+                self.fates.ended(guest.instance.crash)
+
+    def _resolve(self, references: Sequence[Reference], deadline: Deadline, tell: Callable[[Answer], None]) -> None:
+        """
+        Answers for all, with a new instance where a guest stops before the end, as a reactor does after an error.
+
+        Raises InjectorError for those that are left.
+        """
+        left = dict.fromkeys(references)
+        while left:
+            before = len(left)
+            with self._opened(deadline) as guest:
+                for reference, outcome in guest.answers(list(left)):
+                    if reference not in left:
+                        raise PluginAnswerInvalid(f"{self.name} answered {reference}, which was not asked")
+                    del left[reference]
+                    tell((reference, outcome))
+            if len(left) == before:
+                raise PluginAnswerInvalid(f"{self.name} did not answer for {next(iter(left))}")
 
     async def close(self) -> None:
         """Ends the calls under way and the threads. A guest that does not end within some seconds is left behind."""
@@ -169,24 +215,3 @@ def _teller(queue: asyncio.Queue[Answer | None]) -> Callable[[Answer | None], No
             loop.call_soon_threadsafe(queue.put_nowait, answer)
 
     return tell
-
-
-def _resolve(
-    flavour: Flavour, references: Sequence[Reference], deadline: Deadline, tell: Callable[[Answer], None]
-) -> None:
-    """
-    Answers for all, with a new instance where a guest stops before the end, as a reactor does after an error.
-
-    Raises InjectorError for those that are left.
-    """
-    left = dict.fromkeys(references)
-    while left:
-        before = len(left)
-        with flavour.open(deadline) as guest:
-            for reference, outcome in guest.answers(list(left)):
-                if reference not in left:
-                    raise PluginAnswerInvalid(f"{guest.instance.name} answered {reference}, which was not asked")
-                del left[reference]
-                tell((reference, outcome))
-        if len(left) == before:
-            raise PluginAnswerInvalid(f"{guest.instance.name} did not answer for {next(iter(left))}")

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from injector.backends.wasm import http_connection
 from injector.backends.wasm.http_address import admitted
+from injector.backends.wasm.http_pace import Pace, within
 from injector.backends.wasm.http_proxy import proxy_for
 from injector.errors import BackendUnavailable, CallTimeout, InjectorError, PluginHttpRefused
 
@@ -49,13 +50,18 @@ _WIRE_FACTOR: Final = 8  # bytes on the wire for one of the body, when it comes 
 
 
 class HttpRequest(Struct, frozen=True):
-    """What a guest asks for. `signature` is the kind and scope that it wants the host to sign with, if it says so."""
+    """
+    What a guest asks for. `signature` is the kind and scope that it wants the host to sign with, if it says so;
+    `timeout` (seconds) and `rate` (requests of the connection a second) are limits of its own.
+    """
 
     method: str
     url: str
     headers: Headers = ()
     body: bytes = b""
     signature: Mapping[str, str] | None = None
+    timeout: float | None = None
+    rate: float | None = None
 
     def __repr__(self) -> str:
         return f"HttpRequest({self.method})"
@@ -82,16 +88,25 @@ class HttpClient:
         environment: for https_proxy, http_proxy and no_proxy.
         log: gets one line for each request: host, status, bytes; no header, no path.
         identity: `pluginID:conn-{connectionID}`, for the log.
+        pace: when requests with a rate of their own go out.
     """
 
     def __init__(
-        self, policy: HttpPolicy, signers: Signers, *, environment: Mapping[str, str], log: Log, identity: str
+        self,
+        policy: HttpPolicy,
+        signers: Signers,
+        *,
+        environment: Mapping[str, str],
+        log: Log,
+        identity: str,
+        pace: Pace | None = None,
     ) -> None:
         self.policy = policy
         self._signers = signers
         self._environment = environment
         self._log = log
         self._identity = identity
+        self._pace = pace or Pace()
         self._context: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
@@ -109,7 +124,14 @@ class HttpClient:
             narrowed_to=manifest.allowed_hosts,
             max_response_bytes=limit if most is None else min(limit, most),
         )
-        return HttpClient(policy, self._signers, environment=self._environment, log=self._log, identity=self._identity)
+        return HttpClient(
+            policy,
+            self._signers,
+            environment=self._environment,
+            log=self._log,
+            identity=self._identity,
+            pace=self._pace,
+        )
 
     def send(self, request: HttpRequest, left: Callable[[], float]) -> HttpResponse:
         """
@@ -121,6 +143,7 @@ class HttpClient:
         Raises:
             PluginHttpRefused: the policy forbids it, or an answer is larger than it allows.
             CallTimeout: no time left.
+            Throttled: its turn would come when no time is left.
             BackendUnavailable: no connection, a broken one, or a certificate that is not to be trusted.
         """
         request = _cleaned(request, self.policy)
@@ -148,6 +171,10 @@ class HttpClient:
     def _send_once(
         self, request: HttpRequest, target: Target, left: Callable[[], float], *, is_signed: bool
     ) -> HttpResponse:
+        if request.rate is not None:
+            self._pace.wait(request.rate, left)
+        if request.timeout is not None:
+            left = within(request.timeout, left)
         started = time.monotonic()
         status, size, problem = 0, 0, ""
         try:
@@ -171,7 +198,8 @@ class HttpClient:
         try:
             return self._exchange(request, target, left)
         except TimeoutError:
-            raise CallTimeout(f"{target.origin} did not answer in time") from None
+            limit = "in time" if request.timeout is None else f"within {request.timeout:g} s, the plugin's own limit"
+            raise CallTimeout(f"{target.origin} did not answer {limit}") from None
         except http_connection.TooMuch:
             raise _too_large(target, self.policy.max_response_bytes) from None
         except ssl.SSLCertVerificationError as error:
@@ -258,7 +286,7 @@ def _cleaned(request: HttpRequest, policy: HttpPolicy) -> HttpRequest:
             headers.append((name, value.strip()))
     if sum(len(name) + len(value) for name, value in headers) > policy.max_header_bytes:
         raise PluginHttpRefused(f"the request's headers are larger than {policy.max_header_bytes} bytes")
-    return HttpRequest(method, request.url, tuple(headers), request.body, request.signature)
+    return msgspec.structs.replace(request, method=method, headers=tuple(headers))
 
 
 def _put(connection: http.client.HTTPConnection, request: HttpRequest, target: Target, proxy: Proxy | None) -> None:
@@ -300,7 +328,7 @@ def _following(request: HttpRequest, response: HttpResponse, target: Target) -> 
         if body:
             return None  # it may hold a credential, and another host has no business with it
         headers = tuple((name, value) for name, value in headers if name in _KEPT_ACROSS_ORIGINS)
-    return HttpRequest(method, url, headers, body, request.signature)
+    return msgspec.structs.replace(request, method=method, url=url, headers=headers, body=body)
 
 
 def first(headers: Sequence[tuple[str, str]], name: str) -> str | None:

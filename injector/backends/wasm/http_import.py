@@ -6,7 +6,8 @@
     read(handle, pointer, capacity) -> i32                 bytes written; the handle is gone then
     frame = u32 (little-endian) length of the head, the head as JSON, the body
 
-The head of a request is {"method", "url", "headers": {name: [value]}, "sign": {"kind", …}}, that of a response
+The head of a request is {"method", "url", "headers": {name: [value]}, "sign": {"kind", …}, "timeout_ms", "rate_limit"}
+(see docs/wasm-plugins.md), that of a response
 {"status", "headers": {name: [value]}}, or {"error": text} when there is none: a refusal is an answer, so that the
 guest's own error handling sees it. Two steps, so that a buffer that was too small never sends a request twice.
 """
@@ -16,10 +17,10 @@ from __future__ import annotations
 import json
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from injector.backends.wasm.host_function import HostFunction
 from injector.backends.wasm.http_client import HttpRequest
@@ -47,6 +48,8 @@ class _Head(Struct, frozen=True):
     url: str
     headers: dict[str, list[str]] = {}
     sign: dict[str, str] | None = None
+    timeout_ms: Annotated[int, Meta(ge=1)] | None = None
+    rate_limit: Annotated[float, Meta(ge=1e-6, le=1e6)] | None = None
 
 
 def http_functions(client: HttpClient) -> tuple[HostFunction, ...]:
@@ -115,7 +118,8 @@ def _parsed(frame: bytes) -> HttpRequest | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     headers = tuple((name, value) for name, several in head.headers.items() for value in several)
-    return HttpRequest(head.method, head.url, headers, frame[4 + length :], head.sign)
+    timeout = None if head.timeout_ms is None else head.timeout_ms / 1000
+    return HttpRequest(head.method, head.url, headers, frame[4 + length :], head.sign, timeout, head.rate_limit)
 
 
 def _answer(response: HttpResponse) -> bytes:

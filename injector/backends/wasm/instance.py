@@ -146,6 +146,8 @@ class Instance:
         self._text = bytearray()
         self._unfinished = b""
         self._spoilt = False
+        self.crash: str | None = None
+        """How it trapped, exited or ran out of something; None as long as it did not."""
         self._memory: Memory | None = None
         self._exports: Any = {}
         self.store = Store(program.runtime.engine)
@@ -243,7 +245,8 @@ class Instance:
         if told is None:
             return error
         what, hint = told
-        return PluginGuestFailed(f"{self.name} {what}", hint=hint)
+        self.crash = f"{self.name} {what}"
+        return PluginGuestFailed(self.crash, hint=hint)
 
     def may_go_on(self) -> bool:
         """Whether the guest is allowed another slice of time; keeps the reason when not."""

@@ -12,14 +12,14 @@ object, and `last_error(ptr, cap) -> i32`, which copies the text behind the last
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.backends.contract import Limits
 from injector.backends.wasm.detection import refuse_foreign_imports
 from injector.backends.wasm.exports import exported_types
-from injector.backends.wasm.failures import KINDS, failure, shown
+from injector.backends.wasm.failures import failure, parsed, shown
+from injector.backends.wasm.guest import InstanceGuest
 from injector.backends.wasm.instance import Instance, InstanceLimits, Program
 from injector.errors import (
     CallTimeout,
@@ -37,8 +37,6 @@ from injector.model.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from wasmtime import Module
 
@@ -54,7 +52,6 @@ _FIRST_CAPACITY: Final = 8 * 1024  # bytes: what a secret mostly fits into, in t
 _MOST_RETRIES: Final = 3  # a value that grows between two calls is too large again
 _LONGEST_ERROR: Final = 2000
 _OK, _TOO_SMALL, _INTERNAL, _NO_STORE, _NO_VALUE = 0, -1, -4, -6, -7
-_SAID: Final = re.compile(rf"({'|'.join(KINDS)})(?: (\d{{1,5}}(?:\.\d{{1,3}})?))?: (.*)", re.DOTALL)
 _SEE_LOG: Final = "what the plugin printed is in the log at level debug"
 
 # Exports and their types. The first are the protocol's; the others are used when they are there.
@@ -107,7 +104,7 @@ class ReactorFlavour:
         self._log = log
         if configuration.settings and "plugin_configure" not in self._program.exports:
             raise InvalidConfiguration(
-                f"{name} was given settings ({configuration.key}) and has no plugin_configure to take them",
+                f"{name} was given settings ({configuration.shown}) and has no plugin_configure to take them",
                 hint="remove the settings, or use a plugin that exports plugin_configure",
             )
 
@@ -129,34 +126,15 @@ class ReactorFlavour:
         return guest
 
 
-class ReactorGuest:
+class ReactorGuest(InstanceGuest):
     """A fresh instance of a reactor; see `flavour.Guest`."""
-
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
-
-    @property
-    def instance(self) -> Instance:
-        return self._instance
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._instance.close()
 
     def configure(self, configuration: GuestConfiguration) -> None:
         """Gives the guest its settings. Raises InvalidConfiguration when it does not take them, or what a call does."""
         data = _json(dict(configuration.settings))
         status = self._instance.call("plugin_configure", self._placed(data), len(data))
         if status != _OK:
-            said = shown(self._last_error(), self._instance.log.redactor)
-            raise InvalidConfiguration(
-                f"{self._instance.name} does not take its settings ({configuration.key}): {said or f'status {status}'}",
-                hint="correct the connection, or plugins.configuration",
-            )
+            raise self._refused(configuration, status, self._last_error())
 
     def answers(self, references: Sequence[Reference]) -> Iterator[Answer]:
         """Answers until the first error: after that the instance is not used."""
@@ -225,10 +203,9 @@ class ReactorGuest:
     def _error(self, status: int | None, what: object) -> InjectorError:
         name, said = self._instance.name, self._last_error()
         redactor = self._instance.log.redactor
-        match = _SAID.fullmatch(said)
-        if match is not None and status in (_NO_STORE, _NO_VALUE):
-            kind, pause, text = match.groups()
-            after = float(pause) if pause else None
+        told = parsed(said)
+        if told is not None and status in (_NO_STORE, _NO_VALUE):
+            kind, after, text = told
             return failure(kind, text, plugin=name, what=what, redactor=redactor, retry_after=after)
         because = f": {shown(said, redactor)}" if said else ""
         if status in (_NO_STORE, _NO_VALUE):

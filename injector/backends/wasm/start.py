@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.backends.discovery import Candidate
+    from injector.backends.wasm.fates import Fates
     from injector.backends.wasm.flavour import Flavour, GuestConfiguration
     from injector.telemetry.logs import Log
 
@@ -45,10 +46,11 @@ async def start_wasm(
     options: WasmOptions,
     environment: Mapping[str, str] | None = None,
     log: Log,
+    fates: Fates | None = None,
 ) -> WasmBackend:
     """
     The backend for a module that discovery found, with one connection's settings. Guests get nothing of *environment*;
-    the proxies of their HTTP are in it.
+    the proxies of their HTTP are in it. *fates* is what the backends of all connections of the module share.
 
     Compiling takes seconds where no compiled module is kept; it goes on on its thread when this is cancelled.
 
@@ -58,7 +60,7 @@ async def start_wasm(
         WasmRuntimeMissing: wasmtime is not installed.
         InvalidConfiguration: it takes no settings, and there are some.
     """
-    return await in_background(lambda: _started(candidate, configuration, options, environment or {}, log))
+    return await in_background(lambda: _started(candidate, configuration, options, environment or {}, log, fates))
 
 
 def _started(
@@ -67,12 +69,13 @@ def _started(
     options: WasmOptions,
     environment: Mapping[str, str],
     log: Log,
+    fates: Fates | None,
 ) -> WasmBackend:
     name = str(candidate)
     wasm = read_module(candidate)
     runtime = Runtime.shared()
     module = CompiledModules(runtime, options.cache, log).get(wasm, name)
-    terms = terms_of(configuration.settings, connection=configuration.key)
+    terms = terms_of(configuration.settings, connection=configuration.shown)
     for secret in terms.secrets:
         log.redactor.add(secret)
     configuration = msgspec.structs.replace(configuration, settings=terms.settings)
@@ -101,7 +104,7 @@ def _started(
                 client=client.narrowed_by(manifest),
                 log=log,
             )
-    return WasmBackend(name, flavour)
+    return WasmBackend(name, flavour, fates)
 
 
 def precompiled(candidate: Candidate, cache: Path | None, log: Log) -> tuple[Path, bool]:

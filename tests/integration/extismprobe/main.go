@@ -16,9 +16,15 @@ import (
 
 var (
 	configured map[string]string
+	remembered string
 	times      int
 	calls      int
 )
+
+func init() { told("initialised") }
+
+// told tells of the life of an instance, without the host's functions: they are not there before it is initialised.
+func told(what string) { fmt.Fprintln(os.Stderr, "life: "+what) }
 
 //go:wasmexport plugin_configure
 func pluginConfigure() int32 {
@@ -43,6 +49,7 @@ func pluginConfigure() int32 {
 	}
 	configured = given
 	times++
+	told("configured as " + given["who"])
 	return 0
 }
 
@@ -130,6 +137,20 @@ func resolve() int32 {
 //go:wasmexport probe
 func probe() int32 { return probed(pdk.InputString()) }
 
+//go:wasmexport list_markets
+func listMarkets() int32 {
+	told("list_markets as " + configured["who"])
+	pdk.OutputString(configured["who"])
+	return 0
+}
+
+//go:wasmexport get_ohlcv
+func getOHLCV() int32 {
+	told("get_ohlcv as " + configured["who"])
+	pdk.OutputString(configured["who"] + remembered)
+	return 0
+}
+
 func probed(input string) int32 {
 	calls++
 	verb, arg, _ := strings.Cut(input, ":")
@@ -160,6 +181,10 @@ func probed(input string) int32 {
 		request.SetHeader("X-Amz-Target", configured["target"])
 		response := request.Send()
 		pdk.OutputString(fmt.Sprintf("%d %s", response.Status(), response.Body()))
+	case "remember":
+		remembered = arg
+	case "recall":
+		pdk.OutputString(remembered)
 	case "loop":
 		for {
 			calls++

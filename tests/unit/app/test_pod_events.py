@@ -6,7 +6,7 @@ import pytest
 
 from injector.app.pod_events import news, reason_of
 from injector.app.status import FileState, FileStatus, NotificationStatus, SidecarStatus
-from injector.backends.goplugin.supervision import PluginState, PluginStatus
+from injector.backends.plugin_status import PluginState, PluginStatus
 
 
 def file(state: FileState = FileState.READY, **fields: object) -> FileStatus:

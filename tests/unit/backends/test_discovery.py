@@ -50,6 +50,7 @@ def _refusal(search: SearchPath, prefix: str = "DEMO") -> PluginRefused:
 # ---------------------------------------------------------------------------------------------------- search path
 
 
+@pytest.mark.seed("002:16b", "002:18", "002:19")
 def test_the_search_order_is_configmanager_dir_then_current_directory_then_home() -> None:
     search = SearchPath.from_environment(None, {"CONFIGMANAGER_DIR": "/c"}, Path("/w"), Path("/h"))
     assert [str(place) for place in search.places] == [
@@ -88,6 +89,7 @@ def test_an_explicit_path_that_does_not_exist_is_an_error(tmp_path: Path) -> Non
         ("s390x", "s390x"),
     ],
 )
+@pytest.mark.seed("002:22")
 def test_processors_have_gos_names(machine: str, name: str) -> None:
     assert go_processor(machine) == name
 
@@ -95,6 +97,7 @@ def test_processors_have_gos_names(machine: str, name: str) -> None:
 # ------------------------------------------------------------------------------------------------------- which wins
 
 
+@pytest.mark.seed("002:16b", "002:22")
 def test_the_first_place_wins(search: SearchPath) -> None:
     second = _put(search.places[1], "demo")
     assert find(search, "DEMO").location == str(second)
@@ -110,6 +113,7 @@ def test_a_refused_file_is_reported_and_not_passed_over(search: SearchPath) -> N
     assert str(refused) in _refusal(search).message
 
 
+@pytest.mark.seed("002:22")
 def test_a_missing_plugin_is_told_with_file_and_places(search: SearchPath) -> None:
     with pytest.raises(PluginNotFound) as caught:
         find(search, "DEMO")

@@ -47,6 +47,7 @@ def test_the_command_imports_nothing_heavy() -> None:
         ["plugin", "list"],
         ["plugin", "--help"],
         ["webhook", "--help"],
+        ["ui", "--help"],
         ["plugin", "new", "--help"],
         ["connection", "--help"],
         ["connection", "add", "--help"],

@@ -27,6 +27,7 @@ from injector.errors import (
 from injector.model.secret import Secret
 
 
+@pytest.mark.seed("000:89")
 def test_a_connection_comes_back_as_it_was_added(store) -> None:
     settings = {"region": "eu-west-1", "nested": {"list": [1, 2.5, None, True, "größe"]}}
     added = store.add("prod-eu", "awsparamstr", settings, secrets(token="grün\nzwei", empty=""))
@@ -55,6 +56,7 @@ def test_an_unknown_name_is_told_with_those_that_come_near(filled) -> None:
         assert caught.value.hint == "did you mean prod-eu?"
 
 
+@pytest.mark.seed("000:90", "000:173")
 def test_ids_are_never_used_again(store) -> None:
     seen = set()
     for _ in range(5):

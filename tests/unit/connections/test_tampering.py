@@ -74,6 +74,7 @@ CHANGES: dict[str, Callable[[Rows, Rows], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.seed("000:89")
 def test_swapped_and_changed_rows_do_not_open(filled, change) -> None:
     rewrite(filled.path, lambda connections, sealed: None)
     assert [found(filled, name) for name in "ab"] == [RIGHT["a"], RIGHT["b"]]
@@ -183,6 +184,7 @@ def test_a_key_file_cut_off_is_told(filled) -> None:
         assert outcome.code == "key-file-invalid"
 
 
+@pytest.mark.seed("000:89")
 def test_no_secret_is_in_the_files_in_clear(filled) -> None:
     filled.edit("a", settings={}, secrets=secrets(password="canary-changed"))
     with filled._database.writing() as held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,7 @@ async def test_batches_are_as_large_as_the_backend_takes() -> None:
 async def test_what_failed_in_several_batches_goes_out_again_in_full_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "FIRST_PAUSE", 0.5)
     monkeypatch.setattr(resolver, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(resolver.random, "uniform", lambda _, ceiling: ceiling)
+    monkeypatch.setattr(random, "uniform", lambda _, ceiling: ceiling)
 
     def answer(reference: Reference, times: int) -> Outcome:
         if times == 1 and int(reference.path[1:]) % 5 == 0:  # two of each ten

@@ -147,6 +147,7 @@ def test_every_variable_and_every_flag_arrives_as_the_file_does(file):
         "listen": "[::1]:8080",
         "control": "/run/injector.sock",
         "events": "true",
+        "handover": "/handover",
         "notify": "signal:HUP:process=nginx",
         "plugin_path": f"/a{os.pathsep}b",
         "file_root": "/c",

@@ -67,6 +67,23 @@ def test_sidecar_is_an_init_container_and_a_container() -> None:
     assert ours in pod["spec"]["containers"]
 
 
+def test_the_init_container_hands_over_to_the_sidecar_and_to_nobody_else() -> None:
+    pod = injected(a_pod(annotated(templates="shop", mode="sidecar", volume_size="3Mi")))
+    mount = {"name": "injector-handover", "mountPath": "/injector/handover"}
+    for name in ("injector-init", "injector"):
+        assert mount in container(pod, name)["volumeMounts"]
+        assert variables(container(pod, name))["INJECTOR_HANDOVER"] == "/injector/handover"
+    assert "injector-handover" not in {each["name"] for each in container(pod, "app")["volumeMounts"]}
+    (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == "injector-handover"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "3Mi"}
+    assert container(pod, "injector-init")["securityContext"] == container(pod, "injector")["securityContext"]
+
+
+@pytest.mark.parametrize("mode", ["native-sidecar", "init"])
+def test_nothing_is_handed_over_where_there_is_one_container(mode: str) -> None:
+    assert "handover" not in json.dumps(injected(a_pod(annotated(templates="shop", mode=mode)))).lower()
+
+
 def test_init_is_an_init_container_that_ends() -> None:
     pod = injected(a_pod(annotated(templates="shop", mode="init", timeout="30s")))
     assert [each["name"] for each in pod["spec"]["initContainers"]] == ["injector-init"]

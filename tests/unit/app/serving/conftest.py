@@ -10,7 +10,7 @@ import pytest
 
 from injector.app.serving.health import StatusServer
 from injector.app.status import FileState, FileStatus, SidecarStatus, TokenStatus
-from injector.backends.goplugin.supervision import PluginState, PluginStatus
+from injector.backends.plugin_status import PluginState, PluginStatus
 from injector.telemetry.metrics import PrometheusMeter
 from injector.telemetry.vitals import Vitals
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 from waiting import PATIENCE
 
 from injector.backends.contract import Limits
-from injector.backends.goplugin import supervisor
-from injector.backends.goplugin.supervision import PluginState, RestartPolicy
+from injector.backends.goplugin.supervision import RestartPolicy
 from injector.backends.goplugin.supervisor import SupervisedPlugin
+from injector.backends.plugin_status import PluginState
 from injector.errors import (
     AccessDenied,
     CallTimeout,
@@ -272,7 +273,7 @@ async def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_each
         ceilings.append(high)
         return 0.0
 
-    monkeypatch.setattr(supervisor.random, "uniform", draw)
+    monkeypatch.setattr(random, "uniform", draw)
     plugin = supervise(first_pause=0.5, longest_pause=30.0)
     for _ in range(10):
         await ask(plugin, "crash")
@@ -280,7 +281,7 @@ async def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_each
 
 
 async def test_a_healthy_spell_makes_the_next_loss_the_first_again(world, supervise, monkeypatch) -> None:
-    monkeypatch.setattr(supervisor.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
     plugin = supervise(first_pause=60.0, longest_pause=60.0, healthy_after=0.0)
     for _ in range(5):
         await ask(plugin, "crash")
@@ -290,7 +291,7 @@ async def test_a_healthy_spell_makes_the_next_loss_the_first_again(world, superv
 async def test_a_call_whose_time_ends_before_the_next_attempt_fails_at_once_with_the_last_cause(
     world, supervise, monkeypatch
 ) -> None:
-    monkeypatch.setattr(supervisor.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
     plugin = supervise(first_pause=60.0, longest_pause=60.0)
     await ask(plugin, "crash")
     await ask(plugin, "crash")

@@ -13,7 +13,7 @@ from wasm_modules import data, reactor
 
 from injector import errors
 from injector.backends.wasm.http_client import HttpClient
-from injector.backends.wasm.http_import import http_functions
+from injector.backends.wasm.http_import import NOT_A_FRAME, http_functions
 from injector.backends.wasm.http_policy import HttpPolicy, parse_rule
 from injector.backends.wasm.signing import Bearer, Grant, Signers
 from injector.telemetry.logs import Level, Log
@@ -97,6 +97,14 @@ def test_a_reactor_reads_by_http(ask, serve) -> None:
     assert body == b"hi"
     assert b"x-mine: 1\r\nx-mine: 2\r\n" in server.heads[0]
     assert server.heads[0].endswith(b"\r\n\r\nsent")
+
+
+def test_a_reactor_may_limit_a_request_and_hears_of_it(ask, serve) -> None:
+    server = serve(lambda connection, head: connection.recv(1))
+    head = {"method": "GET", "url": server.origin, "timeout_ms": 200, "rate_limit": 5}
+    answer, _ = ask(frame(head), functions(server.origin))
+    assert "did not answer within 0.2 s, the plugin's own limit" in answer["error"]
+    assert ask(frame(head | {"timeout_ms": 0}), functions(server.origin)) == NOT_A_FRAME
 
 
 def test_the_host_signs_what_the_guest_asks_for(ask, serve) -> None:

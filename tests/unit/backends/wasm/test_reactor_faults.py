@@ -128,6 +128,7 @@ FAULTS: dict[str, tuple[dict[str, Any], type[errors.InjectorError], str]] = {
 
 @pytest.mark.fault(25, "the token's own error says what the module did; the host and other tokens go on")
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.seed("002:79", "002:86", "002:132", "002:137", "002:183", "002:191", "002:196", "002:209")
 def test_a_fault_of_a_module_is_the_error_of_its_token(fault: str, outcome: Callable[..., Any]) -> None:
     module, kind, text = FAULTS[fault]
     error = outcome(reactor(**module))
@@ -161,6 +162,7 @@ def test_a_loop_in_the_initialisation_ends_as_well(flavour: Callable[..., Any]) 
         flavour(reactor(initialize="(loop $for_ever (br $for_ever))")).open(Deadline(0.2))
 
 
+@pytest.mark.seed("002:143")
 def test_a_value_that_needs_more_room_is_asked_for_again(outcome: Callable[..., Any]) -> None:
     grown = """
       (i32.store (local.get $lenp) (i32.const 100000))
@@ -176,12 +178,14 @@ def test_a_value_may_be_any_bytes(outcome: Callable[..., Any]) -> None:
     assert outcome(reactor(give, extra=data(8, content))) == content
 
 
+@pytest.mark.seed("002:135", "002:180")
 def test_the_message_has_path_metadata_and_an_empty_version(outcome: Callable[..., Any]) -> None:
     assert outcome(reactor(), "a/b\N{SNOWMAN}", "region=eu, v=1") == (
         '{"token": "a/b\N{SNOWMAN}", "metadata": {"region": "eu", "v": "1"}, "version": ""}'.encode()
     )
 
 
+@pytest.mark.seed("000:133")
 def test_an_instance_that_failed_is_not_used_again(flavour: Callable[..., Any]) -> None:
     with flavour(reactor("(unreachable)")).open(Deadline(30)) as guest:
         answers = list(guest.answers([Reference("DEMO", "a"), Reference("DEMO", "b")]))
@@ -201,11 +205,13 @@ def without(export: str) -> bytes:
 
 
 @pytest.mark.parametrize("export", ["allocate", "memory"])
+@pytest.mark.seed("002:68")
 def test_a_module_without_an_export_of_the_protocol_is_refused(export: str, flavour: Callable[..., Any]) -> None:
     with pytest.raises(PluginRefused, match=f"exports {export}, and it does not"):
         flavour(without(export))
 
 
+@pytest.mark.seed("002:131")
 def test_the_older_form_with_seven_arguments_is_refused_by_name(flavour: Callable[..., Any]) -> None:
     older = compiled(
         f"""(module (memory (export "memory") 1) (global $top (mut i32) (i32.const 8)) {BUMP}
@@ -244,6 +250,7 @@ CONFIGURED = (
 )
 
 
+@pytest.mark.seed("000:29", "000:67", "000:70", "000:128", "000:165", "000:168", "000:195")
 def test_every_instance_is_configured_before_it_is_asked(outcome: Callable[..., Any]) -> None:
     wasm = reactor(CONFIGURED, extra=CONFIGURE)
     assert outcome(wasm, settings={"api_key": "k", "n": [1]}) == b'{"api_key": "k", "n": [1]}'
@@ -258,6 +265,7 @@ def test_settings_that_a_module_does_not_take_are_an_error(flavour: Callable[...
         flavour(reactor(extra=refuses), settings={"api_key": "s3cr3t"}).open(Deadline(30))
 
 
+@pytest.mark.seed("000:199b")
 def test_settings_for_a_module_that_cannot_be_configured_are_an_error(flavour: Callable[..., Any]) -> None:
     with pytest.raises(errors.InvalidConfiguration, match="has no plugin_configure") as caught:
         flavour(reactor(), settings={"api_key": "s3cr3t"})

@@ -40,6 +40,7 @@ def compilations(directory: Path | None, wasm: bytes, log: Log | None = None) ->
     return runtime.compiled
 
 
+@pytest.mark.seed("000:18", "000:21", "000:26", "000:123")
 def test_a_module_is_compiled_once_for_all_processes(tmp_path: Path) -> None:
     directory = tmp_path / "a" / "cache"
     wasm = reactor()
@@ -48,12 +49,14 @@ def test_a_module_is_compiled_once_for_all_processes(tmp_path: Path) -> None:
     assert len(list(directory.iterdir())) == 1
 
 
+@pytest.mark.seed("000:20")
 def test_another_module_is_another_file(tmp_path: Path) -> None:
     assert compilations(tmp_path, lookup({"a": "1"})) == 1
     assert compilations(tmp_path, lookup({"a": "2"})) == 1
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.seed("000:18", "000:123")
 def test_threads_that_ask_at_the_same_time_compile_once(tmp_path: Path) -> None:
     runtime, wasm = CountingRuntime(), lookup({"x": "y" * 5000})
     modules = CompiledModules(runtime, tmp_path, Log(Level.OFF))

@@ -175,6 +175,7 @@ def test_a_fault_of_a_host_function_is_raised_as_it_is(flavour: Callable[..., An
         list(guest.answers([Reference("DEMO", "x")]))
 
 
+@pytest.mark.seed("000:19", "000:96")
 def test_four_thousand_fresh_instances_on_sixteen_threads_answer_right(flavour: Callable[..., Any]) -> None:
     made = flavour(reactor())
 
@@ -188,6 +189,7 @@ def test_four_thousand_fresh_instances_on_sixteen_threads_answer_right(flavour: 
         assert all(threads.map(one, range(4000)))
 
 
+@pytest.mark.seed("000:132", "000:176")
 def test_closed_instances_leave_nothing_in_the_tables_of_the_binding(flavour: Callable[..., Any]) -> None:
     from wasmtime._func import FUNCTIONS
 
@@ -204,6 +206,7 @@ def test_closed_instances_leave_nothing_in_the_tables_of_the_binding(flavour: Ca
     assert len(FUNCTIONS.handles) == before
 
 
+@pytest.mark.seed("000:5", "000:8", "000:151", "000:205")
 def test_nothing_survives_between_instances(flavour: Callable[..., Any]) -> None:
     counts = """
       (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
@@ -258,6 +261,7 @@ async def test_deep_recursion_on_a_thread_of_the_host_is_an_error(start_module: 
     assert {str(each["x"]).partition(") ")[2] for each in answers} == {"used up its stack"}
 
 
+@pytest.mark.seed("000:171")
 async def test_two_connections_have_each_their_own_settings(start_module: Any) -> None:
     configure = """
       (global $at (mut i32) (i32.const 0)) (global $size (mut i32) (i32.const 0))
@@ -275,6 +279,7 @@ async def test_two_connections_have_each_their_own_settings(start_module: Any) -
         assert answers["x"].data.reveal() == b'{"key": "of-%s"}' % [b"prod", b"dev"][number % 2]
 
 
+@pytest.mark.seed("000:69")
 async def test_an_exported_function_is_called_with_an_input(start_module: Any) -> None:
     text = """(func (export "list_markets")
       (param $in i32) (param $n i32) (param $out i32) (param $cap i32) (param $lenp i32) (result i32) """
@@ -306,6 +311,7 @@ async def test_an_exported_function_is_called_with_an_input(start_module: Any) -
         ('(module (memory (export "memory") 1) (func (export "strategy_token_value")))', "exports allocate"),
     ],
 )
+@pytest.mark.seed("000:183", "000:199", "002:238")
 async def test_a_module_of_no_flavour_is_refused_with_the_reason(text: str, reason: str, start_module: Any) -> None:
     with pytest.raises(errors.PluginRefused, match=reason):
         await start_module("demo", compiled(text))

@@ -1,5 +1,5 @@
 """
-HTTP over TLS: uvicorn's protocol with limits that it lacks, behind a listener of our own.
+HTTP, over TLS or not: uvicorn's protocol with limits that it lacks, behind a listener of our own.
 
 A connection has 5 s for the handshake, a request 5 s from its first byte to the end of its head; the body's time is the
 application's business. When there are too many connections the one that has waited longest for a request is closed.
@@ -13,13 +13,14 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from h11 import LocalProtocolError
+from h11 import Data, EndOfMessage, LocalProtocolError, Response
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
 
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
@@ -81,10 +82,11 @@ class _Protocol(H11Protocol):
     """uvicorn's, with a time for the head, and a place in the queue of those that wait."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    most_connections = MOST_CONNECTIONS
     waiting_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        _close_longest_waiting(self.connections)
+        _close_longest_waiting(self.connections, self.most_connections)
         self.waiting_since = time.monotonic()
         super().connection_made(_Corked(transport, self.loop))
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_TIME, self.timeout_keep_alive_handler)
@@ -108,6 +110,13 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
+    def send_400_response(self, msg: str) -> None:
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+        answer = Response(status_code=400, headers=self.server_state.default_headers + headers, reason=b"Bad Request")
+        for event in (answer, Data(data=msg.encode()), EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     @property
     def is_busy(self) -> bool:
         """Whether a request is being answered."""
@@ -120,8 +129,8 @@ class _Protocol(H11Protocol):
             self._head_timer = None
 
 
-def _close_longest_waiting(connections: Any) -> None:
-    if len(connections) < MOST_CONNECTIONS:
+def _close_longest_waiting(connections: Any, most: int) -> None:
+    if len(connections) < most:
         return
     waiting = [connection for connection in connections if not connection.is_busy]
     if waiting:
@@ -146,9 +155,22 @@ class _Forward(logging.Handler):
 
 
 class Listener:
-    """Serves the ASGI application *app* on *host* and *port* (0: a free one), with the certificate of *context*."""
+    """
+    Serves the ASGI application *app* on *host* and *port* (0: a free one), with the certificate of *context*, without
+    TLS when that is None. *headers* are on every answer, also on those that the application has no part in.
+    """
 
-    def __init__(self, app: Any, host: str, port: int, context: ssl.SSLContext, log: Log) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        log: Log,
+        *,
+        headers: Mapping[str, str] | None = None,
+        most_connections: int = MOST_CONNECTIONS,
+    ) -> None:
         self._config = Config(
             app,
             log_config=None,
@@ -167,7 +189,11 @@ class Listener:
         self._where = (host or None, port)
         self._context = context
         self._log = log
+        self._most_connections = most_connections
         self._state = ServerState()
+        self._state.default_headers = [
+            (name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()
+        ]
         self._server: asyncio.Server | None = None
         self._handler = _Forward(log)
 
@@ -181,14 +207,16 @@ class Listener:
             self._protocol,
             *self._where,
             ssl=self._context,
-            ssl_handshake_timeout=HANDSHAKE_TIME,
-            ssl_shutdown_timeout=_TLS_END,
+            ssl_handshake_timeout=HANDSHAKE_TIME if self._context else None,
+            ssl_shutdown_timeout=_TLS_END if self._context else None,
             backlog=1024,
         )
         return int(self._server.sockets[0].getsockname()[1])
 
     def _protocol(self) -> asyncio.Protocol:
-        return _Protocol(config=self._config, server_state=self._state, app_state={})
+        protocol = _Protocol(config=self._config, server_state=self._state, app_state={})
+        protocol.most_connections = self._most_connections
+        return protocol
 
     async def stop(self, grace: float) -> None:
         """Takes no more connections; requests that are here are answered, for *grace* seconds at most."""
