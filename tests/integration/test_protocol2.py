@@ -221,9 +221,9 @@ async def test_answers_are_there_before_the_batch_is_done(demo, tmp_path) -> Non
 
 async def test_a_deadline_ends_the_call_and_keeps_what_was_answered(demo, tmp_path) -> None:
     started = time.monotonic()
-    answers = await ask(demo, "/first", f"wait:{tmp_path}/never", timeout=1.0)
+    answers = await ask(demo, "/first", f"wait:{tmp_path}/never", timeout=4.0)
     assert answers == {"/first": "value of /first", f"wait:{tmp_path}/never": "backend-timeout"}
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < PATIENCE
     assert await ask(demo, "/next") == {"/next": "value of /next"}
     (tmp_path / "never").touch()
 

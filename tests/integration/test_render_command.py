@@ -498,14 +498,15 @@ def test_work_that_takes_longer_than_a_second_shows_progress_on_a_terminal_only(
     plugin.write_text("#!/bin/sh\nexec sleep 300\n")
     plugin.chmod(0o755)
     (tmp_path / "t").write_text("SLOW://x")
-    command = [INJECTOR, "render", "t", "--plugin-path", "plugins", "--timeout", "4s"]
+    command = [INJECTOR, "render", "t", "--plugin-path", "plugins", "--timeout", "90s"]
+    environment = {"PATH": os.environ["PATH"], "INJECTOR_PLUGIN_START_TIMEOUT": "3s"}
     primary, secondary = pty.openpty()
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
         stderr=secondary,
         stdout=subprocess.DEVNULL,
-        env={"PATH": os.environ["PATH"], "TERM": "xterm"},
+        env=environment | {"TERM": "xterm"},
     )
     os.close(secondary)
     shown = b""
@@ -519,7 +520,5 @@ def test_work_that_takes_longer_than_a_second_shows_progress_on_a_terminal_only(
     assert b"sent no handshake within 3 s" in shown
     assert str(plugin).encode() in shown
     assert b"resolving" in shown
-    piped = subprocess.run(
-        command, cwd=tmp_path, check=False, capture_output=True, env={"PATH": os.environ["PATH"]}, timeout=PATIENCE
-    )
+    piped = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, env=environment, timeout=PATIENCE)
     assert b"resolving" not in piped.stderr

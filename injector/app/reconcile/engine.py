@@ -20,6 +20,7 @@ from injector.app.reconcile.handed import Handed
 from injector.app.reconcile.looking import Looking
 from injector.app.reconcile.memory import Memory
 from injector.app.reconcile.outputs import Outputs
+from injector.app.reconcile.publishing import Publishing
 from injector.app.reconcile.pushes import Pushes
 from injector.app.reconcile.reloading import Reloading
 from injector.app.reconcile.reporting import report, summary
@@ -156,14 +157,11 @@ class Sidecar:
             request,
             self._cache,
             is_asked=lambda reference: self._fetcher.is_asked(reference, account_of(reference)),
-            publisher=self._publisher,
-            sink=sink,
-            checks=checks,
+            publishing=Publishing(self._publisher, sink, checks, tracer),
             clock=self._clock,
             timers=self._timers,
             log=log,
             meter=meter,
-            tracer=tracer,
             draw=draw,
             wake=self._wake_up,
             on_published=on_published or (lambda *_: None),

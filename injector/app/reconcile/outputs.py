@@ -19,19 +19,17 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from injector.app.reconcile.checks import Checks
     from injector.app.reconcile.clock import Clock
     from injector.app.reconcile.files import ManagedFile
     from injector.app.reconcile.jobs import Done, Job
-    from injector.app.reconcile.request import Result, SidecarRequest, Sink
+    from injector.app.reconcile.publishing import Publishing
+    from injector.app.reconcile.request import SidecarRequest
     from injector.app.reconcile.templates import Look, Seen
     from injector.app.reconcile.timers import Timers
     from injector.app.reconcile.values import Entry, ValueCache
-    from injector.app.reconcile.worker import Worker
     from injector.model.references import Reference
     from injector.telemetry.logs import Log
     from injector.telemetry.meter import Meter
-    from injector.telemetry.traces import Tracer
 
 _MOST_AT_ONCE = 500
 _LARGEST_AT_ONCE = 4 * 1024 * 1024  # bytes of templates
@@ -53,14 +51,11 @@ class Outputs:
         cache: ValueCache,
         *,
         is_asked: Callable[[Reference], bool],
-        publisher: Worker,
-        sink: Sink,
-        checks: Checks | None,
+        publishing: Publishing,
         clock: Clock,
         timers: Timers,
         log: Log,
         meter: Meter,
-        tracer: Tracer,
         draw: random.Random,
         wake: Callable[[], None],
         on_published: Callable[[str, str, str], None],
@@ -69,14 +64,11 @@ class Outputs:
         self._request = request
         self._cache = cache
         self._is_asked = is_asked
-        self._publisher = publisher
-        self._sink = sink
-        self._checks = checks
+        self._publishing = publishing
         self._clock = clock
         self._timers = timers
         self._log = log
         self._meter = meter
-        self._tracer = tracer
         self._draw = draw
         self._on_published = on_published
         self._on_removed = on_removed
@@ -178,7 +170,7 @@ class Outputs:
     async def _remove(self, file: ManagedFile) -> None:
         target, root = self._place(file.seen)
         try:
-            was_there = await self._publisher.call(lambda: self._sink.remove(target, root))
+            was_there = await self._publishing.remove(target, root)
         except Exception as error:  # noqa: BLE001  # a fault of one file must not end the others
             file.removed(error if isinstance(error, InjectorError) else _fault(file.name, error))
             self._timers.set(("file", file.name), self._clock.now() + file.retry_pause(self._draw))
@@ -209,7 +201,7 @@ class Outputs:
                 self._set.is_dirty = True
             elif (key := self._advance(file)) is not None:
                 ready.append((file, key))
-        for batch in _batches(ready, is_alone=self._is_checked):
+        for batch in _batches(ready, is_alone=lambda file: self._publishing.is_checked(file.seen.own)):
             # The snapshot is of this pass: before the task begins, the next answers may be there.
             self._tasks.begin(self._publish(batch, [self._job(file) for file, _ in batch]))
         if self._set.is_dirty:
@@ -273,30 +265,12 @@ class Outputs:
         target, root = self._place(file.seen)
         return str(root / target if root is not None else target)
 
-    def _is_checked(self, file: ManagedFile) -> bool:
-        return self._checks is not None and bool(file.seen.own.check.command)
-
     async def _publish(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
-        done = await self._call(batch, self._done(batch, work))
+        done = await self._call(batch, self._publishing.publish(work, is_wanted=lambda: not _any_gone(batch)))
         if not done:
             return
         for (file, key), one in zip(batch, done, strict=True):
             self._finished(file, key, one)
-
-    async def _done(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> list[Done]:
-        """What became of *work*; nothing when it was given up."""
-        sink, tracer = self._sink, self._tracer
-        if self._checks is None or not any(job.seen.own.check.command for job in work):
-            return await self._publisher.call(lambda: jobs.publish(jobs.render(work, tracer), sink, tracer))
-        rendered = await self._publisher.call(lambda: jobs.render(work, tracer))
-        if error := await self._refusal(jobs.results_of(rendered)):
-            return jobs.refused(rendered, error)
-        if any(file.condition.state is FileState.REMOVED for file, _ in batch):
-            return []  # the template has gone meanwhile, and so may its output have: it must not come back
-        return await self._publisher.call(lambda: jobs.publish(rendered, sink, tracer))
-
-    async def _refusal(self, results: Sequence[Result]) -> InjectorError | None:
-        return await self._checks.refusal(results) if self._checks is not None and results else None
 
     async def _call(
         self, batch: Sequence[tuple[ManagedFile, object]], work: Coroutine[None, None, list[Done]]
@@ -370,7 +344,7 @@ class Outputs:
             self._tasks.begin(self._publish_set(ready, [self._job(file) for file, _ in ready]))
 
     async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
-        done = await self._call(ready, self._done_set(work))
+        done = await self._call(ready, self._publishing.publish_set(work))
         held = next((one.problems for one in done if one.digest is None and one.problems), ())
         for (file, key), one in zip(ready, done, strict=True):
             if one.digest is None and one.failure is None and not one.problems:
@@ -383,12 +357,10 @@ class Outputs:
             for name, path in self._set.published(paths):
                 self._on_removed(name, path)
 
-    async def _done_set(self, work: Sequence[Job]) -> list[Done]:
-        sink, tracer = self._sink, self._tracer
-        rendered = await self._publisher.call(lambda: jobs.render(work, tracer))
-        if not jobs.is_held(rendered) and (error := await self._refusal(jobs.results_of(rendered))):
-            return jobs.refused(rendered, error)
-        return await self._publisher.call(lambda: jobs.publish_set(rendered, sink, tracer))
+
+def _any_gone(batch: Sequence[tuple[ManagedFile, object]]) -> bool:
+    """Whether a template is: its output may have been removed by now, or be another's, and must not come back."""
+    return any(file.condition.state is FileState.REMOVED for file, _ in batch)
 
 
 def _reason(before: object, now: object) -> str:
