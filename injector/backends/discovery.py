@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,7 +194,14 @@ def _candidates(search: SearchPath, prefix: str) -> Iterator[Candidate]:
         yield Candidate(prefix, Kind.DISTRIBUTION, f"python -m {module}", argv, "installed package")
 
 
-def _distribution_modules() -> dict[str, str]:
+def _distribution_modules() -> Mapping[str, str]:
+    """Module by prefix."""
+    return _installed(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _installed(_: tuple[str, ...]) -> Mapping[str, str]:
+    # Once for each path: every installed package is opened for it, 0.1 ms each, and a sidecar asks at every look.
     import importlib.metadata  # late: start-up
 
     entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)

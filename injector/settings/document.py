@@ -7,7 +7,6 @@ show a key that is there twice. Messages name keys, places and types, never a va
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
@@ -281,6 +280,8 @@ class _Walk:
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """`did you mean …?` for a name that comes near one of *known*, whatever its case and dashes, or None."""
+    import difflib  # late: only for a name that is wrong
+
     plain = {_plain(candidate): candidate for candidate in known}
     near = difflib.get_close_matches(_plain(name[:100]), plain, n=1, cutoff=0.6)
     return f"did you mean {plain[near[0]]}?" if near else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.errors import UsageError
 from injector.listener.http import Listener
+from injector.process import collection
 from injector.process.hardening import watch_loop
 from injector.process.termination import was_noted
 from injector.web.answers import HEADERS
@@ -80,6 +81,7 @@ class Serving:
                 guard.hosts = own_hosts(self._port)
                 self._api.cookie = f"injector_ui_{self._port}"
                 self._log.info("listening", host=self._host, port=self._port)
+                collection.settle()
                 with ready(self):
                     await self._until(stop)
             finally:

@@ -68,7 +68,7 @@ class TlsSession:
     def __init__(self, context: ssl.SSLContext, *, peer: bytes, server_side: bool) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        name = None if server_side else "localhost"
+        name = None if server_side else b"localhost"  # bytes: a str loads the codec of international names
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side, name)
         self._peer = peer
         self.is_open = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import struct
 import sys
@@ -170,6 +171,16 @@ def test_installed_packages_bring_plugins_that_are_run_as_modules(search: Search
     assert candidate.kind is Kind.DISTRIBUTION
     assert candidate.argv == (sys.executable, "-P", "-m", "injector_awsparamstr")
     assert str(candidate) == "plugin awsparamstr (python -m injector_awsparamstr)"
+
+
+def test_the_installed_packages_are_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = importlib.metadata.entry_points
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **group: (asked.append(group), real(**group))[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(3):
+        assert "AWSPARAMSTR" in discovery.distribution_prefixes()
+    assert len(asked) == 1
 
 
 def test_a_file_on_the_path_goes_before_an_installed_package(search: SearchPath) -> None:
