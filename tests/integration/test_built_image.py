@@ -54,6 +54,9 @@ def build(output: Path, *arguments: str, **environment: str) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image; INJECTOR_IMAGE_ARCHIVE names one that was built from these sources already."""
+    if ready := os.environ.get("INJECTOR_IMAGE_ARCHIVE"):
+        return Path(ready)
     return build(tmp_path_factory.mktemp("image") / "injector.tar")
 
 
@@ -247,21 +250,23 @@ client = session.create_client("ssm", region_name="eu-west-1", endpoint_url=f"ht
 try:
     client.get_parameter(Name="a")
 except Exception as error:
-    print(type(error).__name__)
+    print(error)
 """
 
 
 def test_aws_is_asked_with_the_same_bundle(root: Path, image: Contents, tls_server: tuple[int, bytes]) -> None:
     port, authority = tls_server
     command = [f"/{layout.PREFIX}/bin/python", "-I", "-c", AWS_CLIENT, str(port)]
-    assert run(root, image, *command).stdout.strip() == "SSLError"
+    assert "certificate verify failed" in run(root, image, *command).stdout
     # In the place of the image's own, as an image that is made of this one has it.
     (root / layout.CERTIFICATES).write_bytes(authority)
     try:
         answered = run(root, image, *command)
     finally:
         (root / layout.CERTIFICATES).write_bytes(image.data(layout.CERTIFICATES))
-    assert answered.stdout.strip() not in ("", "SSLError"), answered.stderr
+    # The server is no Parameter Store, but it is believed.
+    assert answered.stdout, answered.stderr
+    assert "certificate verify failed" not in answered.stdout
 
 
 # -------------------------------------------------------------------------------------------------- the Containerfile
