@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -57,13 +58,17 @@ class Program:
             )
 
     def waits_for(self, what: str, ask: Callable[[], Any], *, within: float = PATIENCE) -> Any:
-        """The first true answer of *ask*; AssertionError, with its log, when the program ends before."""
+        """The first true answer of *ask*. AssertionError when there is none or the program ends; then it is stopped."""
 
         def asked() -> Any:
             assert self.process.poll() is None, self.log.read_text()
             return ask()
 
-        return eventually(what, asked, within=within)
+        try:
+            return eventually(what, asked, within=within)
+        except BaseException:
+            self.stop()  # nobody else knows of it yet
+            raise
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends it, if it still runs, and gives its exit code."""
@@ -103,13 +108,22 @@ def _browser() -> str | None:
 
 def start_browser(profile: Path) -> Chrome:
     """A headless Chromium with its profile in *profile*, which has not to be there; `quit` ends it."""
+    try:
+        return _started(profile, sandbox=os.geteuid() != 0)
+    except WebDriverException:
+        if os.geteuid() == 0:
+            raise
+        return _started(profile, sandbox=False)  # containers forbid the namespaces that its sandbox is made of
+
+
+def _started(profile: Path, *, sandbox: bool) -> Chrome:
     options = Options()
     options.binary_location = _browser() or ""
     for switch in ("headless=new", "disable-gpu", "no-first-run", "no-proxy-server", "disable-dev-shm-usage"):
         options.add_argument(f"--{switch}")
     options.add_argument(f"--user-data-dir={profile}")
     options.add_argument("--disable-background-networking")
-    if os.geteuid() == 0:
+    if not sandbox:
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LANG") if key in os.environ}

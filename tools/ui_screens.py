@@ -5,7 +5,7 @@ Writes docs/screens/ui-*.png: the page of `injector ui` over a sidecar that work
 
 A Parameter Store (moto's server), a sidecar, the page and a headless Chromium run for two minutes: the chart shows
 what has happened. Everything runs in a directory of its own, under relative paths, so that no picture has one of this
-machine.
+machine. The fonts are those of this machine; the page prefers Inter.
 """
 
 from __future__ import annotations

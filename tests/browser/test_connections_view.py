@@ -150,6 +150,19 @@ def test_a_connection_that_its_plugin_refuses_is_told_why(user: User, page: Page
     assert CANARY not in user.execute_script(EVERYTHING)
 
 
+def test_a_dialog_that_is_closed_waits_for_nothing(user: User, page: Page) -> None:
+    add(user, "prod-eu")
+    user.sees("Added prod-eu")
+    user.presses("Test prod-eu")
+    user.presses("Test")
+    user.types(Keys.ESCAPE)  # its plugin is still starting
+    user.presses("Remove prod-eu")
+    user.fills("Type its name to remove it", "prod-eu")
+    user.types(Keys.ENTER)
+    user.sees("Removed prod-eu", "No connection yet")
+    assert "took the connection" not in user.execute_script("return document.body.textContent")
+
+
 def test_connections_that_are_mounted_can_only_be_looked_at_and_tested(user: User, start, tmp_path) -> None:
     install_plugin(tmp_path)
     document = {"prefix": "DEMO", "settings": {"region": "<b>\u202eus</b>"}, "secrets": {"password": CANARY}}

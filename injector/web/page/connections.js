@@ -5,7 +5,7 @@ import { byId, clear, counted, el, icon, keyed, outside, say, tell, tellProblem 
 
 let rowNumber = 0;
 let chosen = null; // the name that the open dialog is about
-let busy = false;
+let current = null; // the request of the open dialog
 
 export function setUpConnections() {
   for (const dialog of document.querySelectorAll("dialog")) setUpDialog(dialog);
@@ -78,6 +78,7 @@ function announce(...content) {
 function setUpDialog(dialog) {
   for (const button of dialog.querySelectorAll("[data-close]")) button.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
+    idle(dialog);
     forget(dialog);
     const returned = document.activeElement;
     if (returned === null || returned === document.body) byId("connections-title").focus();
@@ -96,29 +97,38 @@ function show(name, first) {
   byId(first).focus();
 }
 
-/** One request at a time; what goes wrong is shown beside the form, and gets the focus. */
+/**
+ * One request at a time; what goes wrong is shown beside the form, and gets the focus. A dialog that is closed waits for
+ * nothing: what comes later is not shown in the next one.
+ */
 function onSubmit(name, send) {
   const form = byId(`${name}-form`);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (busy) return;
-    busy = true;
+    if (current) return;
+    const run = (current = {});
     const button = form.querySelector("[type=submit]");
     button.setAttribute("aria-disabled", "true");
     button.classList.add("busy");
     clear(byId(`${name}-error`));
     try {
-      await send();
+      await send(() => current === run);
     } catch (problem) {
       if (!(problem instanceof api.Problem)) throw problem;
+      if (current !== run) return;
       tellProblem(byId(`${name}-error`), problem);
       byId(`${name}-error`).focus();
     } finally {
-      busy = false;
-      button.removeAttribute("aria-disabled");
-      button.classList.remove("busy");
+      if (current === run) idle(form);
     }
   });
+}
+
+function idle(form) {
+  current = null;
+  const button = form.querySelector("[type=submit]");
+  button.removeAttribute("aria-disabled");
+  button.classList.remove("busy");
 }
 
 // ---------------------------------------------------------------------------------------------------- add
@@ -183,7 +193,7 @@ function fieldsOf(kind, taken) {
   return fields;
 }
 
-async function sendAdd() {
+async function sendAdd(isOpen) {
   const taken = new Set();
   const name = byId("add-name").value.trim();
   const request = { name, prefix: byId("add-prefix").value.trim(), settings: fieldsOf("setting", taken) };
@@ -199,7 +209,7 @@ async function sendAdd() {
     }
     throw problem;
   }
-  byId("add-dialog").close();
+  if (isOpen()) byId("add-dialog").close();
   announce("Added ", outside(name, "strong"), ".");
   await lookAtConnections();
 }
@@ -213,15 +223,17 @@ function openTest(name) {
   show("test", "test-path");
 }
 
-async function sendTest() {
+async function sendTest(isOpen) {
+  const name = chosen;
   const result = byId("test-result");
   const path = byId("test-path").value.trim();
   result.hidden = false;
   result.replaceChildren(icon("pending"), el("p", {}, "The plugin is started and gets the connection…"));
   try {
-    const { backend, valueBytes } = await api.post(`/api/connections/${encodeURIComponent(chosen)}/test`, {
+    const { backend, valueBytes } = await api.post(`/api/connections/${encodeURIComponent(name)}/test`, {
       token: path || null,
     });
+    if (!isOpen()) return;
     const more =
       valueBytes === null
         ? ["Whether its store does as well, a path finds out."]
@@ -231,12 +243,12 @@ async function sendTest() {
       el(
         "div",
         {},
-        el("p", { class: "what" }, outside(backend), " took the connection ", outside(chosen, "strong"), "."),
+        el("p", { class: "what" }, outside(backend), " took the connection ", outside(name, "strong"), "."),
         el("p", {}, ...more),
       ),
     );
   } catch (problem) {
-    clear(result);
+    if (isOpen()) clear(result);
     throw problem;
   }
 }
@@ -255,13 +267,14 @@ function openRemove(name) {
   show("remove", "remove-name");
 }
 
-async function sendRemove() {
-  if (byId("remove-name").value !== chosen) {
-    throw new api.Problem({ code: "", message: "that is not its name", hint: `type ${chosen}` });
+async function sendRemove(isOpen) {
+  const name = chosen;
+  if (byId("remove-name").value !== name) {
+    throw new api.Problem({ code: "", message: "that is not its name", hint: `type ${name}` });
   }
-  await api.remove(`/api/connections/${encodeURIComponent(chosen)}`);
-  byId("remove-dialog").close();
-  announce("Removed ", outside(chosen, "strong"), ".");
+  await api.remove(`/api/connections/${encodeURIComponent(name)}`);
+  if (isOpen()) byId("remove-dialog").close();
+  announce("Removed ", outside(name, "strong"), ".");
   await lookAtConnections();
   if (!document.activeElement || document.activeElement === document.body) byId("connections-title").focus();
 }

@@ -77,11 +77,15 @@ export function showEnded() {
 
 // ---------------------------------------------------------------------------------------------------- headline
 
-function headline(state, text, ...line) {
+function mark(state, text) {
   byId("hero").dataset.state = state;
   byId("headline-icon").setAttribute("href", `#i-${state}`);
   say(byId("headline"), text);
-  byId("subline").replaceChildren(...line);
+}
+
+function headline(state, text, line) {
+  mark(state, text);
+  say(byId("subline"), line);
 }
 
 function title(text) {
@@ -96,42 +100,41 @@ function showAway(answer) {
 
 function showHeadline({ status, at }) {
   const counts = countsOf(status.files);
-  const back = status.files.filter(holdsBack).length;
-  const parts = [counted(counts.all, "file")];
-  for (const state of ["failed", "stale", "pending"])
-    if (counts[state]) parts.push(`${counts[state].toLocaleString("en")} ${state}`);
-  if (parts.length === 1 && counts.all) parts.push("all as they should be");
+  const [state, text] = verdict(status, counts);
   setTime(next, status.nextRefresh, { never: "not by time" });
   setTime(looked, at);
-  let state = counts.failed || counts.stale ? "stale" : "ready";
-  let text = counts.failed
-    ? `Ready, ${counted(counts.failed, "file")} failed`
-    : counts.stale
-      ? `Ready, ${counted(counts.stale, "file")} stale`
-      : "Ready";
-  if (!status.ready) {
-    state = counts.failed ? "failed" : "pending";
-    text = status.started ? "Not ready" : "Starting";
-    parts.push(`${counted(back, "required file")} ${back === 1 ? "holds" : "hold"} it back`);
-  }
-  // The line is made anew only when its words are others: the times in it tick by themselves.
-  const words = parts.join(" · ");
+  const words = inNumbers(status, counts);
   const line = byId("subline");
+  // The line is made anew only when its words are others: the times in it tick by themselves.
   if (line.dataset.words !== words || !line.contains(next)) {
     line.dataset.words = words;
-    headline(
-      state,
-      text,
-      words,
-      el("span", { class: "meta" }, "next refresh ", next),
-      el("span", { class: "meta" }, "looked ", looked),
-    );
-  } else {
-    byId("hero").dataset.state = state;
-    byId("headline-icon").setAttribute("href", `#i-${state}`);
-    say(byId("headline"), text);
+    const times = [
+      ["next refresh ", next],
+      ["looked ", looked],
+    ].map((parts) => el("span", { class: "meta" }, ...parts));
+    line.replaceChildren(words, ...times);
   }
+  mark(state, text);
   title(counts.failed ? `${counts.failed} failed` : counts.stale ? `${counts.stale} stale` : text);
+}
+
+/** The whole in a picture and a few words. */
+function verdict(status, counts) {
+  if (!status.ready) return [counts.failed ? "failed" : "pending", status.started ? "Not ready" : "Starting"];
+  if (counts.failed) return ["stale", `Ready, ${counted(counts.failed, "file")} failed`];
+  if (counts.stale) return ["stale", `Ready, ${counted(counts.stale, "file")} stale`];
+  return ["ready", "Ready"];
+}
+
+function inNumbers(status, counts) {
+  const parts = [counted(counts.all, "file")];
+  const troubles = ["failed", "stale", "pending"].filter((state) => counts[state]);
+  parts.push(...troubles.map((state) => `${counts[state].toLocaleString("en")} ${state}`));
+  const back = status.files.filter(holdsBack).length;
+  if (back) parts.push(`${counted(back, "required file")} ${back === 1 ? "holds" : "hold"} it back`);
+  else if (counts.stale) parts.push("the last good versions stay");
+  else if (counts.all && !troubles.length) parts.push("all as they should be");
+  return parts.join(" · ");
 }
 
 function showStatus(status, at) {
