@@ -14,6 +14,7 @@ from tools.ui_in_browser import Page, emulate, eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.xdist_group("browser")  # one worker, one Chromium: CI has two cores
 INTERACTIVE = (
     "button",
     "link",

@@ -7,6 +7,8 @@ import pytest
 from browser.user import User
 from tools.ui_in_browser import Page
 
+pytestmark = pytest.mark.xdist_group("browser")  # one worker, one Chromium: CI has two cores
+
 
 @pytest.fixture
 def page(start, tmp_path) -> Page:
