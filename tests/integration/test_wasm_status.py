@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
-from sidecar_running import content, running, until
+from sidecar_running import content, running
+from waiting import until
 from wasm_modules import ECHO, reactor
 
 from injector.app.serving import documents
