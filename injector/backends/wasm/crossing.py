@@ -60,11 +60,11 @@ def signatures(types: Mapping[str, str]) -> dict[str, Signature]:
 
 class Exports:
     """
-    The exports of one instance, of the types *signatures*. Of no use any more when the store is closed.
+    The exports of one instance, of the types *signatures*. With a store that is closed each call is a ValueError.
     """
 
     def __init__(self, store: Store, instance: Instance, signatures: dict[str, Signature]) -> None:
-        self._context = store._context()  # noqa: SLF001
+        self._store = store
         self._instance = instance._instance  # noqa: SLF001
         self._signatures = signatures
         self._functions: dict[str, Any] = {}
@@ -91,7 +91,7 @@ class Exports:
         answer = ffi.wasmtime_val_t()
         trap: Any = ctypes.POINTER(ffi.wasm_trap_t)()
         error: Any = ffi.wasmtime_func_call(
-            self._context,
+            self._store._context(),  # noqa: SLF001
             ctypes.byref(function),
             values,
             len(arguments),
@@ -110,7 +110,7 @@ class Exports:
     def _memory(self) -> Memory | None:
         item = self._find("memory")
         is_memory = item is not None and item.kind == ffi.WASMTIME_EXTERN_MEMORY.value
-        return Memory(self._context, item.of.memory) if item is not None and is_memory else None
+        return Memory(self._store, item.of.memory) if item is not None and is_memory else None
 
     def _found(self, name: str) -> Any:
         item = self._find(name)
@@ -120,30 +120,38 @@ class Exports:
 
     def _find(self, name: str) -> Any:
         item, encoded = ffi.wasmtime_extern_t(), name.encode()
+        context = self._store._context()  # noqa: SLF001
         found = _export_get(
-            self._context, ctypes.byref(self._instance), ctypes.create_string_buffer(encoded), len(encoded), item
+            context, ctypes.byref(self._instance), ctypes.create_string_buffer(encoded), len(encoded), item
         )
         return item if found else None
 
 
 class Memory:
-    """A linear memory. Nothing is checked here: whoever reads or writes holds the range against `size` just before."""
+    """
+    A linear memory. No range is checked here: whoever reads or writes holds it against `size` just before. Of a store
+    that is closed: ValueError.
+    """
 
-    def __init__(self, context: Any, memory: Any) -> None:
-        self._context = context
+    def __init__(self, store: Store, memory: Any) -> None:
+        self._store = store
         self._memory = memory
 
     def size(self) -> int:
         """Bytes, at this moment."""
-        return int(_memory_size(self._context, ctypes.byref(self._memory)))
+        return int(_memory_size(self._store._context(), ctypes.byref(self._memory)))  # noqa: SLF001
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes there."""
-        return ctypes.string_at(_memory_data(self._context, ctypes.byref(self._memory)) + start, length)
+        return ctypes.string_at(self._data() + start, length)
 
     def write(self, start: int, data: bytes) -> None:
         """Puts *data* there."""
-        ctypes.memmove(_memory_data(self._context, ctypes.byref(self._memory)) + start, data, len(data))
+        ctypes.memmove(self._data() + start, data, len(data))
+
+    def _data(self) -> int:
+        # It may have moved: memory grows.
+        return int(_memory_data(self._store._context(), ctypes.byref(self._memory)))  # noqa: SLF001
 
 
 def clone(linker: Linker) -> Linker:

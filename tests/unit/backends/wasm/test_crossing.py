@@ -66,6 +66,19 @@ def test_what_is_written_is_read(exports: Exports, start: int, data: bytes) -> N
     assert exports.memory.read(start, len(data)) == data
 
 
+def test_nothing_is_touched_of_a_store_that_is_closed() -> None:
+    engine = wasmtime.Engine()
+    store, module = wasmtime.Store(engine), wasmtime.Module(engine, MODULE)
+    exports = Exports(store, wasmtime.Instance(store, module, []), signatures(exported_types(module)))
+    exports.call("nothing")
+    memory = exports.memory
+    store.close()
+    assert memory is not None
+    for use in (lambda: exports.call("nothing"), memory.size, lambda: memory.read(0, 1), lambda: memory.write(0, b"x")):
+        with pytest.raises(ValueError, match="closed"):
+            use()
+
+
 @pytest.mark.parametrize("text", ["memory", "other", "(f32) -> ()", "() -> (i32, i32)", "(externref) -> (i32)", ""])
 def test_what_is_no_function_of_integers_has_no_signature(text: str) -> None:
     assert signature(text) is None
