@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BODY_TIME: Final = 5.0
 _MOST_READ: Final = 32 * 1024 * 1024  # of a body that is too large: who still sends does not read why
+_CUT_OFF: Final = frozenset({408, 413})
 _JSON: Final = "application/json"
 _WORTH_A_LINE: Final = frozenset({"refused", "unsupported"})  # an injection costs less than its line would
 
@@ -44,6 +45,8 @@ def application(defaults: Defaults, metrics: AdmissionMetrics, log: Log, *, is_r
         metrics.reviewed(reply.result, reply.namespace, seconds, len(reply.warnings))
         _tell(log, reply, seconds)
         headers = {"Allow": "POST"} if reply.status == 405 else {}
+        if reply.status in _CUT_OFF:  # else what still comes of the body would be read and thrown away for ever
+            headers["Connection"] = "close"
         return Response(reply.body, reply.status, headers, media_type=_JSON)
 
     async def healthz(_: Request) -> Response:
