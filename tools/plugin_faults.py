@@ -76,7 +76,7 @@ PROGRAMS = {
     "killed at once": script("kill -KILL $$"),
     "prints garbage": script(r"printf 'one\n\033[2Jtwo\n'; exit 1"),
     "prints a line of 100 KB": script("head -c 100000 /dev/zero | tr '\\0' x; exec sleep 1000"),
-    "writes errors for ever": script("exec yes trouble >&2"),
+    "writes errors for ever": script("yes trouble >&2; exit 1"),
     "says nothing": script("echo wait; sleep 1000"),
     "closes its output": script("exec >&-; sleep 1000"),
     "no socket": handshake("1|1|unix|/does/not/exist|grpc"),

@@ -271,6 +271,7 @@ def injector(tmp_path: Path):
 AWS = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
+@pytest.mark.timeout(400)  # nine commands, one after the other
 def test_one_render_with_two_connections_of_parameter_store_gets_each_value_from_its_own(
     injector, ssm, moto_server, tmp_path
 ) -> None:

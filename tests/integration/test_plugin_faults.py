@@ -104,14 +104,15 @@ def test_eight_slow_plugins_are_started_side_by_side(render, tmp_path) -> None:
     assert done.stdout == "value of /a\n" * 8
 
 
+@pytest.mark.timeout(400)  # 200 MB are made and packed, on a busy machine
 @pytest.mark.fault(10, "compressed, too: an error of that token, and memory stays bounded")
 def test_a_compressed_answer_that_unfolds_to_200_megabytes_is_an_error_and_takes_no_memory(render, tmp_path) -> None:
     put(tmp_path / "plugins", "bomb", BOMB)
     assert render("BOMB://1000\n").stdout == "x" * 1000 + "\n"
-    command = [INJECTOR, "render", "--plugin-path", tmp_path / "plugins", tmp_path / "template"]
+    command = [INJECTOR, "render", "--timeout", "200s", "--plugin-path", tmp_path / "plugins", tmp_path / "template"]
     (tmp_path / "template").write_text("BOMB://200000000\n")
-    said = tmp_path / "said"
-    with said.open("wb") as stderr, subprocess.Popen(command, stdout=stderr, stderr=stderr) as process:
+    said, patient = tmp_path / "said", os.environ | {"INJECTOR_PLUGIN_CALL_TIMEOUT": "200s"}
+    with said.open("wb") as stderr, subprocess.Popen(command, env=patient, stdout=stderr, stderr=stderr) as process:
         peak = 0
         while process.poll() is None:
             peak = max(peak, peak_of(process.pid))
