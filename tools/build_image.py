@@ -76,17 +76,19 @@ def _fill_tree(directory: Path, wheel: Path | None) -> None:
     # For the Containerfile: this very Python is that of the base.
     executable = str(Path(sys.executable).resolve())
     python = Python(host_python.describe().version, executable, sysconfig.get_path("stdlib"))
-    tree.dependencies(directory / "dependencies", python, Path(python.stdlib))
+    bundle = Path("/", layout.CERTIFICATES)
+    has_certificates = bundle.is_file() and bundle.stat().st_size > 0
+    tree.dependencies(directory / "dependencies", python, Path(python.stdlib), has_certificates=has_certificates)
     tree.product(directory / "injector", python, wheel)
-    _write_sbom(directory, [], python)
+    _write_sbom(directory, sbom.of_base(Path("/"), python), python)
 
 
-def _write_sbom(directory: Path, libraries: list[Path], python: Python) -> Path:
+def _write_sbom(directory: Path, below: list[dict[str, Any]], python: Python) -> Path:
     parts = [
         directory / part / layout.PREFIX / "lib" / f"python{python.version}" for part in ("dependencies", "injector")
     ]
     content = sbom.document(
-        [part / "site-packages" for part in parts], libraries, python, version=version(), created=_created()[1]
+        [part / "site-packages" for part in parts], below, python, version=version(), created=_created()[1]
     )
     path = directory / "injector" / layout.SBOM
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,19 +104,23 @@ def _build(options: argparse.Namespace) -> None:
         work = Path(name)
         below = base.read(options.base, compress=compress) if options.base else None
         python = below.python if below else host_python.describe()
-        stdlib = base.unpack_stdlib(options.base, python, work / "base") if below else None
-        tree.dependencies(work / "dependencies", python, stdlib)
+        if below:
+            base.unpack(below, work / "base")
+        stdlib = work / "base" / python.stdlib.lstrip("/") if below else None
+        has_certificates = below is not None and below.has_certificates
+        tree.dependencies(work / "dependencies", python, stdlib, has_certificates=has_certificates)
         tree.product(work / "injector", python, options.wheel)
         layers = list(below.layers) if below else []
-        libraries: list[Path] = []
         parts = {"dependencies": "dependencies of injector", "injector": f"injector {version()}"}
-        if below is None:
-            libraries = host_python.fill(work / "python", work / "dependencies")
+        if below:
+            listed = sbom.of_base(work / "base", python)
+        else:
+            listed = sbom.of_host(host_python.fill(work / "python", work / "dependencies"))
             parts = {"python": f"Python {python.version} and its libraries", **parts}
         if options.add:
             _add(options.add, work / "added")
             parts["added"] = "added by --add"
-        shutil.copy(_write_sbom(work, libraries, python), options.output.with_suffix(".cdx.json"))
+        shutil.copy(_write_sbom(work, listed, python), options.output.with_suffix(".cdx.json"))
         layers += [
             archive.layer(work / part, comment, epoch=epoch, compress=compress) for part, comment in parts.items()
         ]
@@ -126,7 +132,9 @@ def _build(options: argparse.Namespace) -> None:
 
 def _config(below: base.Base | None, label: Label, created: str) -> dict[str, Any]:
     theirs = below.config if below else {}
-    environment = theirs.get("Env") or [f"PATH={layout.PATH}"]
+    environment = [item for item in theirs.get("Env") or () if item.partition("=")[0] not in layout.ENVIRONMENT]
+    environment = environment or [f"PATH={layout.PATH}"]
+    environment += [f"{name}={value}" for name, value in layout.ENVIRONMENT.items()]
     labels = {**(theirs.get("Labels") or {}), **label.all(), "org.opencontainers.image.created": created}
     return {
         "Entrypoint": list(layout.ENTRYPOINT),

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from injector.backends.discovery import SYSTEM_DIRECTORY
-from tools import build_image
-from tools.image import archive, base, layout, sbom, tree
+from tools import build_image, compare_images
+from tools.image import archive, base, contents, layout, sbom, tree
 from tools.image.layout import Label, Python
 
 CONTAINERFILE = (tree.ROOT / "Containerfile").read_text()
@@ -41,6 +41,7 @@ def test_the_containerfile_configures_what_the_program_does() -> None:
     final = dict(instructions(2))
     assert json.loads(final["ENTRYPOINT"]) == list(layout.ENTRYPOINT)
     assert (final["USER"], final["WORKDIR"]) == (layout.USER, layout.WORKING_DIRECTORY)
+    assert dict(item.split("=", 1) for item in shlex.split(final["ENV"])) == layout.ENVIRONMENT
     labels = dict(item.split("=", 1) for item in shlex.split(final["LABEL"]))
     ours = {**Label("${VERSION}", "${REVISION}").all(), "org.opencontainers.image.created": "${CREATED}"}
     assert labels == ours
@@ -50,7 +51,7 @@ def test_the_containerfile_configures_what_the_program_does() -> None:
 def test_the_containerfile_copies_both_directories_and_is_pinned_by_checksums() -> None:
     copies = [text for name, text in instructions(2) if name == "COPY"]
     assert copies == ["--from=build /tree/dependencies/ /", "--from=build /tree/injector/ /"]
-    runs = [json.loads(text) for name, text in instructions(1) if name == "RUN"]
+    runs = [json.loads(text[text.index("[") :]) for name, text in instructions(1) if name == "RUN"]
     assert "--require-hashes" in runs[0]
     assert runs[1] == ["python3", "-m", "tools.build_image", "--tree", "/tree"]
 
@@ -148,6 +149,8 @@ def test_a_base_image_is_read_back(content: Path, tmp_path: Path) -> None:
     stdlib = content / "usr" / "local" / "lib" / "python3.11"
     stdlib.mkdir(parents=True)
     (stdlib / "os.py").write_text("a = 1\n")
+    (stdlib / "linked.py").symlink_to("../python3.11/os.py")
+    (stdlib / "dangling.py").symlink_to("nowhere.py")
     (content / "usr" / "local" / "bin").mkdir()
     (content / "usr" / "local" / "bin" / "python3.11").write_text("")
     output = tmp_path / "base.tar"
@@ -155,8 +158,66 @@ def test_a_base_image_is_read_back(content: Path, tmp_path: Path) -> None:
     found = base.read(output, compress=False)
     assert found.python == Python("3.11", "/usr/local/bin/python3.11", "/usr/local/lib/python3.11")
     assert found.config == {"User": layout.USER}
-    unpacked = base.unpack_stdlib(output, found.python, tmp_path / "unpacked")
-    assert (unpacked / "os.py").read_text() == "a = 1\n"
+    assert not found.has_certificates
+    base.unpack(found, tmp_path / "unpacked")
+    assert (tmp_path / "unpacked/usr/local/lib/python3.11/os.py").read_text() == "a = 1\n"
+    assert (tmp_path / "unpacked/usr/local/lib/python3.11/linked.py").read_text() == "a = 1\n"
+    assert not (tmp_path / "unpacked/usr/local/lib/python3.11/dangling.py").is_symlink()
+    assert not (tmp_path / "unpacked/usr/data").exists()
+
+
+def test_a_base_with_authorities_keeps_them(content: Path, tmp_path: Path) -> None:
+    bundle = content / layout.CERTIFICATES
+    bundle.parent.mkdir(parents=True)
+    bundle.write_text("")
+    (content / "usr" / "bin" / "python3.11").write_text("")
+    build(content, tmp_path / "empty.tar")
+    assert not base.read(tmp_path / "empty.tar", compress=False).has_certificates
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n")
+    build(content, tmp_path / "full.tar")
+    assert base.read(tmp_path / "full.tar", compress=False).has_certificates
+
+
+def test_upper_layers_replace_and_remove_what_lies_below(tmp_path: Path) -> None:
+    def layer(number: int, files: dict[str, str]) -> archive.Layer:
+        for name, text in files.items():
+            file = tmp_path / str(number) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return archive.layer(tmp_path / str(number), "a layer", epoch=0, compress=False)
+
+    layers = [
+        layer(1, {"etc/a": "1", "etc/b": "1", "opt/x/y": "1", "var/z/1": "1", "var/z/2": "1"}),
+        layer(2, {"etc/a": "2", "etc/.wh.b": "", "opt/.wh.x": "", "var/z/.wh..wh..opq": "", "var/z/3": "2"}),
+    ]
+    archive.write(tmp_path / "a.tar", "localhost/a:1", layers, {}, created=CREATED)
+    found = contents.read(tmp_path / "a.tar")
+    files = {path: found.data(path) for path, entry in found.files.items() if entry.kind == "file"}
+    assert files == {"etc/a": b"2", "var/z/3": b"2"}
+
+
+def test_images_are_compared_by_paths_modes_links_bytes_and_settings(
+    content: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(content, tmp_path / "1.tar")
+    build(content, tmp_path / "2.tar", compress=False)
+    assert compare_images.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")]) == 0
+    assert capsys.readouterr().out == ""
+
+    (content / "usr" / "data").write_text("y")
+    (content / "usr" / "bin" / "program").chmod(0o644)
+    (content / "usr" / "link").unlink()
+    (content / "usr" / "link").symlink_to("elsewhere")
+    (content / "more").write_text("")
+    layers = [archive.layer(content, "content", epoch=0, compress=False)]
+    archive.write(tmp_path / "2.tar", "localhost/a:1", layers, {"User": "0", "Labels": {"a": ""}}, created=CREATED)
+    assert compare_images.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "/more", "/usr/bin/program", "/usr/data", "/usr/link", "config User",
+    ]  # fmt: skip
+    assert lines[1] == "/usr/bin/program: mode 0o755 and 0o644"
+    assert compare_images.main([str(tmp_path / "1.tar"), str(content / "usr" / "data")]) == 2
 
 
 def test_a_file_that_is_no_image_is_refused_with_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +236,9 @@ def test_a_base_without_python_is_refused(content: Path, tmp_path: Path) -> None
 
 def test_another_python_than_the_base_has_cannot_compile_for_it(tmp_path: Path) -> None:
     with pytest.raises(tree.BuildError, match=r"the base has Python 3\.1, this is 3\.\d+: run it with python3\.1"):
-        tree.dependencies(tmp_path, Python("3.1", "/usr/bin/python3.1", "/usr/lib/python3.1"), None)
+        tree.dependencies(
+            tmp_path, Python("3.1", "/usr/bin/python3.1", "/usr/lib/python3.1"), None, has_certificates=True
+        )
 
 
 def test_the_bill_of_materials_has_what_is_installed_and_no_more() -> None:

@@ -1,10 +1,9 @@
-"""The Python that runs this, as the base of an image: interpreter, standard library, shared libraries, certificates."""
+"""The Python that runs this, as the base of an image: interpreter, standard library, shared libraries."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import ssl
 import subprocess
 import sys
 import sysconfig
@@ -46,7 +45,6 @@ def fill(into: Path, packages: Path) -> list[Path]:
         _copy(library.resolve(), into / _place(library))
     _links(into)
     _accounts(into)
-    _certificates(into)
     return libraries
 
 
@@ -81,19 +79,6 @@ def _accounts(into: Path) -> None:
     (etc / "group").write_text(_GROUPS, encoding="ascii")
     (etc / "nsswitch.conf").write_text("hosts: files dns\n", encoding="ascii")
     (into / "tmp").mkdir()
-
-
-def _certificates(into: Path) -> None:
-    paths = ssl.get_default_verify_paths()
-    if not paths.cafile:
-        raise tree.BuildError(
-            "this machine has no certificates of authorities: install ca-certificates, or give --base"
-        )
-    _copy(Path(paths.cafile), into / "etc/ssl/certs/ca-certificates.crt")
-    link = into / paths.openssl_cafile.lstrip("/")
-    if not link.exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to("/etc/ssl/certs/ca-certificates.crt")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -14,6 +14,10 @@ USER = "65532:65532"
 ENTRYPOINT = ("injector",)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WORKING_DIRECTORY = "/"
+CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
+# One bundle for everything: where OpenSSL looks by itself differs from one build of Python to the next, and botocore
+# and requests (traces) have bundles of their own. Go and curl know the first as well.
+ENVIRONMENT = dict.fromkeys(("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"), f"/{CERTIFICATES}")
 LABELS = {
     "org.opencontainers.image.title": "injector",
     "org.opencontainers.image.description": (

@@ -38,7 +38,7 @@ class BuildError(Exception):
     """The image cannot be built; the text says why and what to do."""
 
 
-def dependencies(into: Path, python: Python, stdlib: Path | None) -> None:
+def dependencies(into: Path, python: Python, stdlib: Path | None, *, has_certificates: bool) -> None:
     """
     The virtual environment with all run-time dependencies, and the compiled standard library.
 
@@ -46,6 +46,7 @@ def dependencies(into: Path, python: Python, stdlib: Path | None) -> None:
         into: an empty directory that stands for the image's root.
         python: the image's interpreter.
         stdlib: the sources of its standard library on this machine; None when its compiled files are there already.
+        has_certificates: whether the base brings the authorities that it trusts; else they are those of certifi.
 
     Raises:
         BuildError: the interpreter is of another minor version than this one, or no installer is there or it fails.
@@ -60,6 +61,8 @@ def dependencies(into: Path, python: Python, stdlib: Path | None) -> None:
     (prefix / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n", encoding="utf-8")
     _install(packages)
     _leave_out(packages)
+    if not has_certificates:
+        _certificates(packages, into)
     _compile(packages, into)
     if stdlib is not None:
         _compiled_stdlib(into, python, stdlib)
@@ -155,6 +158,13 @@ def _leave_out(packages: Path) -> None:
         for name in _INSTALLER_FILES:
             (record / name).unlink(missing_ok=True)
     (packages / ".lock").unlink(missing_ok=True)
+
+
+def _certificates(packages: Path, into: Path) -> None:
+    # Not those of this machine: it may trust authorities (a proxy's, a company's) that an image must not.
+    target = into / layout.CERTIFICATES
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(packages / "certifi" / "cacert.pem", target)
 
 
 def _compiled_stdlib(into: Path, python: Python, stdlib: Path) -> None:

@@ -129,3 +129,25 @@ def test_version_starts_no_thread_and_no_process() -> None:
     )
     run = subprocess.run([sys.executable, "-P", "-c", script], check=False, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
+
+
+def test_python_m_injector_is_the_command_and_loads_no_more_than_it() -> None:
+    def run(*how: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-X", "importtime", *how]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    def loaded(done: subprocess.CompletedProcess[str]) -> set[str]:
+        return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+    module = run("-m", "injector", "version")
+    code = run("-c", "import sys; from injector.cli.start import entry; sys.argv[1:] = ['version']; entry()")
+    assert module.stdout == code.stdout
+    more = {name.partition(".")[0] for name in loaded(module) - loaded(code)}
+    assert more <= {"runpy", "pkgutil", "importlib"}, "beyond what -m itself is made of"
+
+
+def test_python_m_injector_exits_as_the_command_does() -> None:
+    command = [sys.executable, "-P", "-m", "injector", "rendr"]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    assert run.stderr.startswith("Usage: injector ")
