@@ -16,6 +16,7 @@ import click
 import injector
 from injector.cli import options
 from injector.cli.lazy import LazyGroup
+from injector.cli.start import entry  # noqa: F401  # where scripts of earlier editable installations look for it
 from injector.errors import ExitCode, InjectorError, OutputError
 from injector.process.hardening import frames, harden, make_streams_safe
 from injector.process.termination import Terminated, terminable
