@@ -51,7 +51,7 @@ class Ui:
         home.mkdir(exist_ok=True)
         self.home = home
         self.log = home / "ui.log"
-        variables = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), **environment}
+        variables = {"PATH": os.environ["PATH"], "HOME": str(home), **environment}
         command = [INJECTOR, "ui", "--format", "json", "-v", *flags]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -127,7 +127,7 @@ def running_sidecar(home: Path, control: Path, *flags: str, **environment: str) 
     """`injector run` of the templates in *home*/templates, ready."""
     (home / "templates").mkdir(exist_ok=True)
     command = [INJECTOR, "run", "templates", "--output-dir", "out", "--control", str(control), *flags]
-    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), **environment}
+    variables = {"PATH": os.environ["PATH"], "HOME": str(home), **environment}
     with (home / "run.log").open("ab") as log:
         process = subprocess.Popen(command, env=variables, cwd=home, stdin=subprocess.DEVNULL, stderr=log)
     try:

@@ -30,14 +30,14 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _ADDRESS = re.compile(r"http://\S+/#token=\S+")
 
 
-def eventually(what: str, ask: Callable[[], Any]) -> Any:
-    """The first true answer of *ask*; AssertionError when there is none in `PATIENCE` seconds."""
-    deadline = time.monotonic() + PATIENCE
+def eventually(what: str, ask: Callable[[], Any], *, within: float = PATIENCE) -> Any:
+    """The first true answer of *ask*; AssertionError when there is none in *within* seconds."""
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if answer := ask():
             return answer
         time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {PATIENCE:g} s")
+    raise AssertionError(f"{what}: not within {within:g} s")
 
 
 class Program:
@@ -56,14 +56,14 @@ class Program:
                 stderr=log,
             )
 
-    def waits_for(self, what: str, ask: Callable[[], Any]) -> Any:
+    def waits_for(self, what: str, ask: Callable[[], Any], *, within: float = PATIENCE) -> Any:
         """The first true answer of *ask*; AssertionError, with its log, when the program ends before."""
 
         def asked() -> Any:
             assert self.process.poll() is None, self.log.read_text()
             return ask()
 
-        return eventually(what, asked)
+        return eventually(what, asked, within=within)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends it, if it still runs, and gives its exit code."""

@@ -160,7 +160,7 @@ def take(screens: Screens, store: Any, page: Page) -> None:
     screens.clicks("Cancel")
     screens.clicks("Sidecar")
     store.stop()
-    screens.sees("Stale")
+    screens.sees("Ready, 5 files stale")
     screens.browser.execute_script("document.querySelector('.expander').click()")
     screens.write("error", height=860)
 

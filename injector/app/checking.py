@@ -49,14 +49,19 @@ class FileCheck(Struct, frozen=True):
 
 
 async def run_checks(
-    checks: Sequence[FileCheck], *, environment: Mapping[str, str], redactor: Redactor
+    checks: Sequence[FileCheck],
+    *,
+    environment: Mapping[str, str],
+    redactor: Redactor,
+    free: asyncio.Semaphore | None = None,
 ) -> tuple[InjectorError, ...]:
     """
     Runs every check, a few at once; returns a CheckFailed for each that did not exit with 0 in its time.
 
-    A command gets *environment* and no terminal. What it printed is in the error, redacted and cut.
+    A command gets *environment* and no terminal. What it printed is in the error, redacted and cut. *free* is held by
+    each command while it runs, for calls that share a limit.
     """
-    limit = asyncio.Semaphore(_AT_ONCE)
+    limit = free or asyncio.Semaphore(_AT_ONCE)
 
     async def limited(check: FileCheck) -> CheckFailed | None:
         async with limit:

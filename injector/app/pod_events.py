@@ -22,7 +22,11 @@ _EVERY: Final = 1.0
 _MOST_WAITING: Final = 64
 _MOST_NAMED: Final = 5
 _LONGEST_PAUSE: Final = 300.0
-_REFUSED: Final = frozenset({401, 403})
+_FORBIDDEN: Final = 403
+# What may pass by itself: a token that is over, which the kubelet replaces; too many calls; rights that come later, or
+# that an API server which has just started does not know yet.
+_PASSING: Final = frozenset({401, 403, 429})
+_MOST_DOUBLINGS: Final = 9  # more than _LONGEST_PAUSE; a float ends at 1024, which are days
 _FAILING: Final = frozenset({FileState.FAILED, FileState.PENDING})
 _REASONS: Final = {
     ExitCode.MISSING: "TokenMissing",
@@ -149,14 +153,11 @@ class PodEvents:
 
     def _failed(self, error: ClusterError) -> float:
         if not self._failures:
-            hint = "events: the service account needs create and patch on events of events.k8s.io"
-            self._log.warning(
-                "Events cannot be written", reason=error.message, hint=hint if error.status in _REFUSED else error.hint
-            )
+            needed = "events: the service account needs create and patch on events of events.k8s.io"
+            hint = needed if error.status == _FORBIDDEN else error.hint
+            self._log.warning("Events cannot be written", reason=error.message, hint=hint)
         self._failures += 1
-        if error.status in _REFUSED:
-            return _LONGEST_PAUSE
-        if error.status is not None and error.status < 500 and error.status != 429:  # HTTP
+        if error.status is not None and error.status < 500 and error.status not in _PASSING:  # HTTP
             del self._waiting[0]  # it would be refused again
             return 0.0
-        return min(_LONGEST_PAUSE, 2.0**self._failures)
+        return min(_LONGEST_PAUSE, 2.0 ** min(self._failures, _MOST_DOUBLINGS))

@@ -21,10 +21,11 @@ from msgspec.structs import replace
 from injector.app.build import registry
 from injector.app.news import News
 from injector.app.ownership import only_writer
+from injector.app.reconcile.checks import Checks
 from injector.app.reconcile.engine import Sidecar
 from injector.app.reconcile.request import SidecarRequest
-from injector.app.reconcile.sinks import CheckedSink, FileSink
-from injector.errors import InjectorError, RunFailed
+from injector.app.reconcile.sinks import FileSink
+from injector.errors import RunFailed
 from injector.notify.threads import in_thread
 from injector.process import collection
 from injector.process.orphans import reaping
@@ -34,10 +35,9 @@ from injector.telemetry.traces import NO_TRACES, make_tracer
 from injector.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
-    from injector.app.checking import FileCheck
     from injector.app.handover import HandedValue
     from injector.app.rendering import RenderRequest
     from injector.app.status import SidecarStatus
@@ -114,7 +114,7 @@ class _Running:
         self._request = request
         self._environment = environment
         loop = asyncio.get_running_loop()
-        news = News(_checked_files(environment, log), self._notifier, loop, self._is_started)
+        news = News(FileSink(), self._notifier, loop, self._is_started)
         self._sidecar = Sidecar(
             request,
             settings,
@@ -124,6 +124,7 @@ class _Running:
             meter=self._meter,
             vitals=self._vitals,
             sink=news,
+            checks=Checks(environment, log.redactor),
             on_published=news.published,
             on_removed=news.removed,
             settings_path=settings_path,
@@ -274,19 +275,6 @@ def _handed(
     return handover.taken(directory, handover.scope(settings, request, environment), log)
 
 
-def _checked_files(environment: Mapping[str, str], log: Log) -> CheckedSink:
-    """Files that check commands see first; the commands are children of the running loop's thread."""
-    loop = asyncio.get_running_loop()
-
-    def run(checks: Sequence[FileCheck]) -> Sequence[InjectorError]:
-        from injector.app.checking import run_checks  # late: few files have a check command
-
-        running = run_checks(checks, environment=environment, redactor=log.redactor)
-        return asyncio.run_coroutine_threadsafe(running, loop).result()
-
-    return CheckedSink(FileSink(), run)
-
-
 @contextlib.asynccontextmanager
 async def keep_files(
     files: RenderRequest,
@@ -316,7 +304,8 @@ async def keep_files(
         log=log,
         meter=Meter(),
         vitals=Vitals(),
-        sink=_checked_files(environment, log),
+        sink=FileSink(),
+        checks=Checks(environment, log.redactor),
         on_published=published,
     )
     working = asyncio.create_task(sidecar.run(), name="files")

@@ -35,6 +35,10 @@ COMMANDS = {
     "init": ("injector.cli.init", "Render once before an application starts, waiting for what is not up yet."),
     "run": ("injector.cli.run", "Keep files rendered: watch templates, refresh values, tell the application."),
     "exec": ("injector.cli.exec", "Run a command with resolved variables in its environment."),
+    "deliver": (
+        "injector.cli.deliver",
+        "Write a program that sets variables from rendered files, for containers of any image.",
+    ),
     "health": ("injector.cli.health", "Ask a running sidecar whether it is live, ready or started (exec probe)."),
     "status": ("injector.cli.status", "Show what a running sidecar knows of its files, values and plugins."),
     "refresh": ("injector.cli.refresh", "Make a running sidecar ask for all values now."),

@@ -19,6 +19,7 @@ from injector.output.failures import output_error
 from injector.output.inplace import overwrite
 from injector.output.staging import Staging, sweep_open
 from injector.output.streams import is_stream, own_descriptor, write_stream
+from injector.output.syncing import AT_ONCE, Syncing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -203,14 +204,33 @@ def _stage(changed: Sequence[_Job], stagings: dict[tuple[int, int], Staging]) ->
     """Temporary names by position. Of each directory the last file goes first: it is the anchor, renamed last."""
     last = {_identity(job): index for index, job in enumerate(changed)}
     anchors = set(last.values())
+    order = [*anchors, *(i for i in range(len(changed)) if i not in anchors)]
     staged: dict[int, str] = {}
-    for index in [*anchors, *(i for i in range(len(changed)) if i not in anchors)]:
-        job = changed[index]
-        try:
-            staged[index] = stagings[_identity(job)].stage(job.request.data, *_attributes(job))
-        except OSError as error:
-            raise output_error(error, job.request.path) from None
+    with Syncing() as syncing:
+        for start in range(0, len(order), AT_ONCE):
+            together = order[start : start + AT_ONCE]
+            names = _stage_together([changed[index] for index in together], stagings, syncing)
+            staged.update(zip(together, names, strict=True))
     return staged
+
+
+def _stage_together(jobs: Sequence[_Job], stagings: dict[tuple[int, int], Staging], syncing: Syncing) -> list[str]:
+    """Writes and syncs a few; their temporary names."""
+    written: list[tuple[Staging, str, int]] = []
+    try:
+        for job in jobs:
+            staging = stagings[_identity(job)]
+            try:
+                written.append((staging, *staging.write(job.request.data, *_attributes(job))))
+            except OSError as error:
+                raise output_error(error, job.request.path) from None
+        synced = syncing.sync([descriptor for *_, descriptor in written])
+    finally:
+        closed = [staging.close(descriptor) for staging, _, descriptor in written]
+    for job, *refusals in zip(jobs, synced, closed, strict=True):
+        for refused in filter(None, refusals):
+            raise output_error(refused, job.request.path)
+    return [name for _, name, _ in written]
 
 
 def _attributes(job: _Job) -> tuple[int, int | None, int | None]:

@@ -3,8 +3,8 @@ Temporary files next to their targets, and the sweep of those that a killed writ
 
 One publish call has one random token and numbers its files in a directory: `.injector-<token>-<number>.tmp`. Number
 0 is the anchor: made first, locked with flock(2) for as long as it is a temporary file, renamed or removed last. So
-a token whose anchor is unlocked or gone belongs to nobody alive, and one open file per directory is enough however
-many files are staged. A lock, unlike a process id, holds across the containers that share a volume.
+a token whose anchor is unlocked or gone belongs to nobody alive, and one file per directory stays open however many
+are staged. A lock, unlike a process id, holds across the containers that share a volume.
 """
 
 from __future__ import annotations
@@ -46,21 +46,30 @@ class Staging(Struct):
     _anchor: int = -1
     _names: list[str] = field(default_factory=list)
 
-    def stage(self, data: bytes, mode: int, owner: int | None = None, group: int | None = None) -> str:
+    def write(self, data: bytes, mode: int, owner: int | None = None, group: int | None = None) -> tuple[str, int]:
         """
-        Writes a temporary file, complete and synced, and returns its name. The first one is the anchor.
+        Writes a temporary file: its name, and the open file, which is to be synced and given to `close`.
 
-        It is never wider than *mode*, not even while empty. Raises OSError as the file system does.
+        The first one is the anchor. It is never wider than *mode*, not even while empty. Raises OSError as the file
+        system does.
         """
         descriptor = self._create(mode)
         try:
             Attributes(mode, owner, group).apply(descriptor)  # before any content; umask has no say in it
             write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
+        except BaseException:
+            self.close(descriptor)
+            raise
+        return self._names[-1], descriptor
+
+    def close(self, descriptor: int) -> OSError | None:
+        """Closes a file that `write` gave, the anchor excepted; what went wrong with that."""
+        try:
             if descriptor != self._anchor:
                 os.close(descriptor)
-        return self._names[-1]
+        except OSError as error:
+            return error
+        return None
 
     def switch(self, name: str, target: str) -> None:
         """Renames the temporary file *name* over *target*. The anchor goes last. Raises OSError; then it is kept."""

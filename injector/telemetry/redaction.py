@@ -10,7 +10,6 @@ it hides. Decision 0081 says how, and what it costs.
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from bisect import bisect_right, insort
 from collections import Counter
@@ -31,7 +30,7 @@ _CUT: Final = 32  # so much of a form's beginning is taken for the form, cut by 
 _MOST_PARTS: Final = 1_000
 _EVERY_FORM_UP_TO: Final = 64 * 1024  # bytes of a value; of a longer one the likely forms only
 _DEEPEST_JSON: Final = 3  # an answer that is JSON, logged as a field, in a line of JSON that is logged as a text
-_BASE64_EDGE: Final = r"=+$"
+_URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Redactor:
@@ -179,7 +178,8 @@ def _forms(value: bytes) -> set[str]:
     """How *value* could be printed, in pieces of at most `_PIECE` characters; always the same for the same value."""
     whole = value.decode("utf-8", "replace").strip()  # a trailing line break is often cut before a value is printed
     forms = set(_spellings(whole, every=len(value) <= _EVERY_FORM_UP_TO))
-    forms |= set(_base64(value))
+    if len(whole) < SHORTEST or value != whole.encode("utf-8", "replace"):  # else `_spellings` has them
+        forms |= set(_base64(value))
     for part in _parts(whole):
         forms |= set(_spellings(part, every=True))
     return {piece for form in forms for piece in _pieces(form)}
@@ -192,19 +192,26 @@ def _spellings(text: str, *, every: bool) -> Iterator[str]:
     if len(text) < SHORTEST:
         return
     yield text
-    for ascii_only in (True, False):
+    plain = text.isascii() and "\x7f" not in text  # then both ways to escape give the same
+    for ascii_only in (True,) if plain else (True, False):
         escaped = text
         for _ in range(_DEEPEST_JSON):
-            once = json.dumps(escaped)[1:-1]
-            escaped = json.dumps(escaped, ensure_ascii=ascii_only)[1:-1]
+            before = escaped
+            once = json.dumps(before)[1:-1]
+            escaped = once if ascii_only else json.dumps(before, ensure_ascii=False)[1:-1]
             yield from {once, escaped}
+            if escaped == before:  # there is nothing to escape, however often
+                break
     yield text.replace("\r", "\\r").replace("\n", "\\n")
     yield from _base64(text.encode("utf-8", "replace"))
     if every:
         yield repr(text)[1:-1]
         yield repr(text.encode("utf-8", "replace"))[2:-1]
-        yield urllib.parse.quote_plus(text)
-        yield from (urllib.parse.quote(text, safe=safe) for safe in ("", "/"))
+        yield urllib.parse.quote(text, safe="")
+        if "/" in text:
+            yield urllib.parse.quote(text)
+        if " " in text:
+            yield urllib.parse.quote_plus(text)
 
 
 def _base64(data: bytes) -> Iterator[str]:
@@ -213,14 +220,15 @@ def _base64(data: bytes) -> Iterator[str]:
 
     if len(data) < SHORTEST:
         return
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield re.sub(_BASE64_EDGE, "", encode(data).decode())
-        for before in range(3):
-            start = (before * 8 + 5) // 6
-            end = (before + len(data)) * 8 // 6
-            core = encode(bytes(before) + data).decode()[start:end]
-            if len(core) >= SHORTEST:
-                yield core
+    for before in range(3):
+        start = (before * 8 + 5) // 6
+        end = (before + len(data)) * 8 // 6
+        encoded = base64.b64encode(bytes(before) + data)
+        for spelled in (encoded, encoded.translate(_URL_ALPHABET)):
+            if not before:
+                yield spelled.rstrip(b"=").decode()
+            if end - start >= SHORTEST:
+                yield spelled[start:end].decode()
 
 
 def _parts(text: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from injector.web.sources import ConnectionsSource
 
     Endpoint = Callable[[Request], Awaitable[Response]]
-
-T = TypeVar("T")
 
 _READING: Final = frozenset({"GET", "HEAD"})
 

@@ -68,7 +68,7 @@ async def read_nothing(request: Request) -> None:
 
 async def _whole(request: Request) -> bytes:
     declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or int(declared) > _MOST_READ:
+    if not declared.isdecimal() or int(declared) > _MOST_READ:
         raise _too_large()
     parts: list[bytes] = []
     size = 0

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
+_FORBIDDEN: Final = 403
 _ATTEMPTS: Final = 5
 _MERGE: Final = "application/strategic-merge-patch+json"
+_APPLY: Final = "application/apply-patch+yaml"
+_MANAGER: Final = "injector-webhook"
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
@@ -52,6 +55,7 @@ class SelfSignedKeeper:
         self._names = tuple(names)
         self._lifetime = lifetime
         self._clock = clock
+        self._unwritten: tuple[tuple[bytes, ...], Material] | None = None  # after which authorities, and what
 
     def look(self) -> Material:
         """
@@ -68,18 +72,35 @@ class SelfSignedKeeper:
         raise ClusterError(f"the Secret {self._namespace}/{self._secret} or {self._configuration} changes all the time")
 
     def _look_once(self) -> Material:
-        found = self._read()
-        current = certificates.from_secret_data((found or {}).get("data"))
+        found = self._read() or self._made()
+        current = certificates.from_secret_data(found.get("data"))
         now = self._clock()
         if current is not None and not current.is_due(now, self._names):
+            self._unwritten = None
             self._trust(current)
             return current
-        renewed = certificates.issue(self._names, self._lifetime, now, current.bundle if current else ())
+        renewed = self._next(current.bundle if current else (), now)
         # Trusted first, written then: no replica can find a certificate that the API server would refuse.
         self._trust(renewed)
         self._write(found, renewed)
+        self._unwritten = None
         self._trust(renewed)  # somebody may have set the bundle to what it was before
         return renewed
+
+    def _next(self, previous: tuple[bytes, ...], now: float) -> Material:
+        """
+        The certificate that follows the authorities *previous*: the same until it is written.
+
+        Each is trusted before that, and while the Secret cannot be written, a new one at each look would make
+        `caBundle` grow without end.
+        """
+        if self._unwritten is not None:
+            after, material = self._unwritten
+            if after == previous and not material.is_due(now, self._names):
+                return material
+        material = certificates.issue(self._names, self._lifetime, now, previous)
+        self._unwritten = previous, material
+        return material
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -90,18 +111,36 @@ class SelfSignedKeeper:
             return None
         return found
 
-    def _write(self, found: dict[str, Any] | None, material: Material) -> None:
-        if found is None:
-            secret = {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": self._secret, "namespace": self._namespace},
-                "data": material.as_secret_data(),
-            }
-            self._api.call("POST", self._secrets, secret)
-        else:  # with its resourceVersion: a conflict when somebody else was first
-            changed = {**found, "data": {**(found.get("data") or {}), **material.as_secret_data()}}
-            self._api.call("PUT", f"{self._secrets}/{self._secret}", changed)
+    def _made(self) -> dict[str, Any]:
+        """
+        The Secret, made empty, or as somebody else has made it meanwhile.
+
+        By server-side apply, whose path has the name: so the right to create can be held to that one, as that of a POST
+        cannot.
+        """
+        empty = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self._secret, "namespace": self._namespace},
+        }
+        path = f"{self._secrets}/{self._secret}?fieldManager={_MANAGER}"
+        try:
+            made: dict[str, Any] = self._api.call("PATCH", path, empty, content_type=_APPLY)
+        except ClusterError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            hint = (
+                f"kubectl -n {self._namespace} create secret generic {self._secret}; or let the service account patch "
+                "and create it, by its name"
+            )
+            message = f"the Secret {self._namespace}/{self._secret} is missing and may not be made: status 403"
+            raise ClusterError(message, status=_FORBIDDEN, hint=hint) from None
+        return made
+
+    def _write(self, found: dict[str, Any], material: Material) -> None:
+        # With its resourceVersion: a conflict when somebody else was first.
+        changed = {**found, "data": {**(found.get("data") or {}), **material.as_secret_data()}}
+        self._api.call("PUT", f"{self._secrets}/{self._secret}", changed)
 
     @property
     def _secrets(self) -> str:

@@ -111,10 +111,17 @@ class _Injection:
     def _env_tokens(self) -> list[EnvToken]:
         if self._wishes.get("env") == "off":
             return []
-        tokens = env_tokens.find((container for _, container in self._chosen), self._grammar)
+        containers = (container for _, container in self._chosen)
+        return env_tokens.find(containers, self._grammar, env_files=self._defaults.env_files)
+
+    @property
+    def _started_by_us(self) -> dict[str, list[str]]:
+        """The containers whose command a program of ours starts, each with the variables that it sets."""
+        found: dict[str, list[str]] = {}
         if not self._defaults.env_files:
-            env_tokens.refuse_without_env_files(tokens)
-        return tokens
+            for token in self._env:
+                found.setdefault(token.container, []).append(token.name)
+        return found
 
     def _refuse_conflicts(self) -> None:
         for pointer, container in self._chosen:
@@ -122,6 +129,10 @@ class _Injection:
                 hint = f"set {PREFIX}init-first to true"
                 refuse("containers", f"init container {container.name} starts before injector's", hint=hint)
             for mount in container.volume_mounts or ():
+                delivered = container.name in self._started_by_us and _overlaps(mount, sidecar.DELIVERY_PATH)
+                if delivered:
+                    reason = f"container {container.name} has something mounted at {sidecar.DELIVERY_PATH}"
+                    refuse("env", reason, hint="injector's program for its variables must lie there")
                 if _overlaps(mount, self._output):
                     hint = f"set {PREFIX}mount-path to another path"
                     refuse("mount-path", f"container {container.name} has something mounted there", hint=hint)
@@ -153,6 +164,7 @@ class _Injection:
             settings=self._settings_source(),
             size=self._pod.annotations.get(f"{PREFIX}volume-size", self._defaults.volume_size),
             handover=self._mode == "sidecar",
+            delivery=bool(self._started_by_us),
         )
         return patch.append("/spec/volumes", self._pod.spec.volumes, added)
 
@@ -168,7 +180,8 @@ class _Injection:
         spec = self._pod.spec
         before = sidecar.native_sidecar(plan) if self._mode == "native-sidecar" else sidecar.init_container(plan)
         first = bool(self._wishes.get("init-first"))
-        operations = patch.append("/spec/initContainers", spec.init_containers, [before], first=first)
+        added = [sidecar.delivery(plan), before] if self._started_by_us else [before]
+        operations = patch.append("/spec/initContainers", spec.init_containers, added, first=first)
         if self._mode == "sidecar":
             operations += patch.append("/spec/containers", spec.containers, [sidecar.sidecar(plan)])
         return operations
@@ -246,12 +259,30 @@ class _Injection:
 
     def _mounts(self) -> list[Operation]:
         mount = {"name": sidecar.OUTPUT, "mountPath": self._output, "readOnly": True}
+        program = {"name": sidecar.DELIVERY, "mountPath": sidecar.DELIVERY_PATH, "readOnly": True}
+        started = self._started_by_us
         operations: list[Operation] = []
         for pointer, container in self._chosen:
-            operations += patch.append(f"{pointer}/volumeMounts", container.volume_mounts, [mount])
+            added = [mount, program] if container.name in started else [mount]
+            operations += patch.append(f"{pointer}/volumeMounts", container.volume_mounts, added)
         return operations
 
     def _variables(self) -> list[Operation]:
+        started = self._started_by_us
+        if started:
+            return [
+                {
+                    "op": "replace",
+                    "path": f"{pointer}/command",
+                    "value": sidecar.started_by(
+                        f"{self._output}/{env_tokens.DIRECTORY}/{container.name}",
+                        started[container.name],
+                        container.command or (),
+                    ),
+                }
+                for pointer, container in self._chosen
+                if container.name in started
+            ]
         pointers = {container.name: pointer for pointer, container in self._chosen}
         return [
             {
@@ -284,6 +315,10 @@ class _Injection:
         if spec.host_network and self._mode != "init":
             port = wishes.get("port", self._defaults.port)
             warn(f"hostNetwork: port {port} of the node is used; of two such pods on a node, give one {PREFIX}port")
+        if self._started_by_us:
+            warn(
+                "variables with tokens are set for the containers' own commands: probes and exec see the tokens' texts"
+            )
         if self._mode == "sidecar" and self._pod.is_of_a_job:
             warn(f"the sidecar keeps the Job from ending: set {PREFIX}mode to native-sidecar or init")
 

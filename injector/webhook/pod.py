@@ -57,6 +57,8 @@ class ContainerSecurity(Reads, frozen=True):
 
 class Container(Reads, frozen=True):
     name: str
+    command: list[str] | None = None
+    args: list[str] | None = None
     env: list[Variable] | None = None
     volume_mounts: list[Mount] | None = None
     security_context: ContainerSecurity | None = None

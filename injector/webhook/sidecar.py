@@ -13,22 +13,30 @@ if TYPE_CHECKING:
 
 SIDECAR: Final = "injector"
 INIT: Final = "injector-init"
+DELIVERY: Final = "injector-exec"
 TEMPLATES: Final = "injector-templates"
 SETTINGS: Final = "injector-settings"
 OUTPUT: Final = "injector-output"
 SCRATCH: Final = "injector-scratch"
 HANDOVER: Final = "injector-handover"
-CONTAINER_NAMES: Final = frozenset({SIDECAR, INIT})
-VOLUME_NAMES: Final = frozenset({TEMPLATES, SETTINGS, OUTPUT, SCRATCH, HANDOVER})
+CONTAINER_NAMES: Final = frozenset({SIDECAR, INIT, DELIVERY})
+VOLUME_NAMES: Final = frozenset({TEMPLATES, SETTINGS, OUTPUT, SCRATCH, HANDOVER, DELIVERY})
 
 TEMPLATES_PATH: Final = "/injector/templates"
 SETTINGS_PATH: Final = "/injector/settings"
 SETTINGS_FILE: Final = "injector.yaml"
 SCRATCH_PATH: Final = "/tmp"  # noqa: S108  # a volume of its own
 HANDOVER_PATH: Final = "/injector/handover"
-PATHS: Final = (TEMPLATES_PATH, SETTINGS_PATH, SCRATCH_PATH, HANDOVER_PATH)
+DELIVERY_PATH: Final = "/injector/exec"
+PATHS: Final = (TEMPLATES_PATH, SETTINGS_PATH, SCRATCH_PATH, HANDOVER_PATH, DELIVERY_PATH)
 CONTROL: Final = f"{SCRATCH_PATH}/injector.sock"
 _SCRATCH_SIZE: Final = "16Mi"
+_DELIVERY_SIZE: Final = "128Mi"
+_STARTED: Final = (
+    *(f"{DELIVERY_PATH}/loader", "--library-path", f"{DELIVERY_PATH}/lib", f"{DELIVERY_PATH}/python3"),
+    *("-I", "-S", "-B", "-X", "utf8", f"{DELIVERY_PATH}/run.py"),
+)
+"""What `injector deliver` has written there, see app.delivering."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -71,6 +79,21 @@ def init_container(plan: Plan) -> dict[str, Any]:
     return _container(plan, INIT, ["init", *plan.arguments], [])
 
 
+def delivery(plan: Plan) -> dict[str, Any]:
+    """A container that writes the program of `started_by` and ends."""
+    container = _container(plan, DELIVERY, ["deliver", DELIVERY_PATH], [])
+    mount = {"name": DELIVERY, "mountPath": DELIVERY_PATH}
+    scratch = {"name": SCRATCH, "mountPath": SCRATCH_PATH}
+    # Nothing of what the others have: it asks no store, and reads no file.
+    own = [each for each in container["env"] if each["name"] in ("POD_NAME", "POD_NAMESPACE", "TMPDIR")]
+    return container | {"env": own, "volumeMounts": [mount, scratch]}
+
+
+def started_by(directory: str, names: Sequence[str], command: Sequence[str]) -> list[str]:
+    """The container's own *command*, with variables from the files *names* in *directory*; its `$(NAME)` stay."""
+    return [*_STARTED, directory.replace("$", "$$"), *names, "--", *command]
+
+
 def volumes(
     *,
     config_maps: Iterable[str],
@@ -78,10 +101,12 @@ def volumes(
     settings: Mapping[str, Any] | None,
     size: str,
     handover: bool,
+    delivery: bool,
 ) -> list[dict[str, Any]]:
     """
     The volumes: templates of *config_maps* and of annotations (*fields*: path, annotation), the *settings* (a volume's
-    source), the output, room for sockets, and a place for the *handover*, which is mounted by containers of ours alone.
+    source), the output, room for sockets, a place for the *handover*, which containers of ours alone mount, and one for
+    the program of the *delivery*.
     What is there already may change later; so may they.
     """
     sources: list[dict[str, Any]] = [{"configMap": {"name": name}} for name in config_maps]
@@ -95,6 +120,8 @@ def volumes(
         found.append({"name": SETTINGS, **settings})
     found.append({"name": OUTPUT, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     found.append({"name": SCRATCH, "emptyDir": {"medium": "Memory", "sizeLimit": _SCRATCH_SIZE}})
+    if delivery:  # a program, no secret: not for memory
+        found.append({"name": DELIVERY, "emptyDir": {"sizeLimit": _DELIVERY_SIZE}})
     if handover:
         found.append({"name": HANDOVER, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     return found

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from injector.backends.executables import this_platform
-from tools.ui_in_browser import Program, eventually
+from tools.ui_in_browser import PATIENCE, Program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,16 +58,15 @@ def install_plugin(here: Path) -> Path:
 class Sidecar(Program):
     """`injector run` over the directory `templates`, whose control socket is there."""
 
-    def __init__(self, here: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, here: Path, *arguments: str, within: float = PATIENCE, **environment: str) -> None:
         self.here = here
         self.control = here / "control"
         run = ("run", "templates", "--output-dir", "out", "--control", "control", "--refresh", "1h")
         super().__init__("run", here, *run, *arguments, INJECTOR_LOG_FORMAT="json", **environment)
-        eventually("the first pass", lambda: self.logged("started"))
+        self.waits_for("the first pass", lambda: self.logged("started"), within=within)
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The entries of this event in its log."""
-        assert self.process.poll() is None, self.log.read_text()
         lines = [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 

@@ -199,12 +199,13 @@ def test_the_focus_is_seen(user: User, page: Page) -> None:
         assert user.execute_script(style) == "solid2px", user.focused
 
 
+@pytest.mark.timeout(600)  # 5,000 files are written first
 def test_five_thousand_files_stay_usable(user: User, start, short, tmp_path) -> None:
     here = short / "many"
     (here / "templates").mkdir(parents=True)
     for number in range(5000):
         (here / "templates" / f"tenant-{number:04}.conf").write_text("x=1\n")
-    many = start(Sidecar, here)
+    many = start(Sidecar, here, within=400)
     user.opens(start(Page, tmp_path, "--control", str(many.control)).address)
     user.sees("5,000 files", "1\u201325 of 5,000 files", "tenant-0000.conf")
     assert user.execute_script("return document.querySelectorAll('*').length") < 3000

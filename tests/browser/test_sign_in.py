@@ -24,6 +24,13 @@ def test_the_printed_address_signs_in_and_leaves_the_address_bar(user: User, pag
     assert page.token not in user.current_url
 
 
+def test_an_address_that_was_used_does_no_harm_to_who_is_signed_in(user: User, page: Page) -> None:
+    user.opens(page.address)
+    user.sees("No sidecar to look at")
+    user.opens(page.address)
+    user.sees("No sidecar to look at")
+
+
 def test_an_address_that_was_used_says_what_to_do(user: User, page: Page) -> None:
     user.opens(page.address)
     user.sees("No sidecar to look at")

@@ -281,7 +281,7 @@ def test_without_self_signed_certificates_no_right_and_no_token_is_given(render:
 
 def test_rights_are_held_to_names(render: Renderer) -> None:
     rules = [rule for kind in ("Role", "ClusterRole") for rule in render.one(kind, WEBHOOK)["rules"]]
-    assert [rule["verbs"] for rule in rules] == [["get", "update"], ["get", "patch"]]
+    assert [rule["verbs"] for rule in rules] == [["get", "update", "patch", "create"], ["get", "patch"]]
     assert all(len(rule["resourceNames"]) == 1 for rule in rules)
 
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e import manifests
-from e2e.cluster import Cluster, Refused, run, until
+from e2e.cluster import Cluster, Refused, until
+from e2e.node import Node
 
 KUBECONFIG = os.environ.get("E2E_KUBECONFIG", "")
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-IMAGE = "localhost/injector:e2e"
+TURNS = {
+    "test_injected_pods": "release",
+    "test_sidecar_mode": "release",
+    "test_doctor": "release",
+    "test_webhook_admission": "admission",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,9 +35,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(300))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(300))
             if not KUBECONFIG:
                 item.add_marker(skip)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """
+    Tests of what is installed once take turns, in one process, since they change it; the others run wherever there is
+    room. By file, since groups (`xdist_group`) of xdist 3.8 do nothing under pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Turns(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((group for file, group in TURNS.items() if file in nodeid), nodeid)
+
+    return Turns(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -45,26 +64,16 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """
-    Our image, in the cluster: that of E2E_IMAGE, which is there already; or the archive E2E_IMAGE_ARCHIVE, or one
-    that is built here, brought there by the command E2E_LOAD.
-    """
-    if ready := os.environ.get("E2E_IMAGE"):
-        return ready
-    archive = os.environ.get("E2E_IMAGE_ARCHIVE") or _build(tmp_path_factory.mktemp("image") / "injector.tar")
-    load = os.environ.get("E2E_LOAD")
-    if not load:
-        pytest.fail("say how an image comes into this cluster: E2E_LOAD='kind load image-archive', or E2E_IMAGE")
-    run(*shlex.split(load), archive, seconds=200)
-    return IMAGE
+def node(cluster: Cluster) -> Node:
+    """The node of run.sh; skipped on a cluster of E2E_KUBECONFIG, whose API server and keys are not ours."""
+    directory = os.environ.get("E2E_NODE_DIRECTORY") or pytest.skip("the cluster is no node that run.sh has started")
+    return Node(Path(directory), cluster)
 
 
-def _build(archive: Path) -> str:
-    base = os.environ.get("E2E_BASE_ARCHIVE")
-    command = [sys.executable, "-m", "tools.build_image", "-o", str(archive), "--tag", IMAGE, "--no-compress"]
-    subprocess.run([*command, *(["--base", base] if base else [])], cwd=ROOT, check=True, timeout=280)
-    return str(archive)
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Our image, in the cluster: run.sh brings it there and says its name."""
+    return os.environ.get("E2E_IMAGE") or pytest.fail("E2E_IMAGE names no image of ours: run the tests by make e2e")
 
 
 @pytest.fixture
@@ -139,15 +148,22 @@ def reads(namespace: Cluster) -> Callable[[str, str], str]:
 
 RELEASE = "injector"
 RELEASE_NAMESPACE = "injector-system"
+OTHER_WEBHOOK = "e2e.config-injector.io/webhook"
 CHART = ROOT / "charts" / "injector"
 
 
 def install(cluster: Cluster, image: str, *settings: str) -> None:
-    """Installs or changes the chart of the webhook, and waits until its pods are ready."""
+    """
+    Installs or changes the chart of the webhook, and waits until its pods are ready.
+
+    Namespaces with the label OTHER_WEBHOOK are not its business: their tests bring another one.
+    """
     name, _, tag = image.rpartition(":")
+    elsewhere = json.dumps([{"key": OTHER_WEBHOOK, "operator": "DoesNotExist"}])
     values = (f"image.repository={name}", f"image.tag={tag}", "webhook.certs.checkInterval=1s", *settings)
     cluster.within(RELEASE_NAMESPACE).helm(
         *("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "170s"),
+        *("--set-json", f"webhook.namespaceSelector.matchExpressions={elsewhere}"),
         *(argument for value in values for argument in ("--set", value)),
     )
 

@@ -22,6 +22,7 @@ import yaml
 from charts.helm import LIBRARY, ROOT, WEBHOOK
 
 from e2e.cluster import Cluster, Refused, until
+from e2e.conftest import OTHER_WEBHOOK
 from e2e.manifests import RESTRICTED
 from injector.webhook import certificates
 
@@ -43,13 +44,37 @@ class Release:
         self.own, self.pods = own, pods
         self._flags = [str(WEBHOOK), *install_flags(image), "--wait", "--timeout=120s"]
         # Other tests have a webhook of their own.
-        self._flags += [f"--set=webhook.namespaceSelector.matchLabels.chart={own.namespace}"]
+        self._flags += [
+            f"--set-json=webhook.namespaceSelector.matchLabels={json.dumps({OTHER_WEBHOOK: own.namespace})}"
+        ]
 
     def do(self, verb: str, *flags: str) -> str:
         return self.own.helm(verb, "it", *self._flags, *flags)
 
     def configuration(self) -> dict[str, Any]:
         return self.own.get("mutatingwebhookconfiguration", f"{self.own.namespace}-it-injector")
+
+    @property
+    def account(self) -> str:
+        return f"system:serviceaccount:{self.own.namespace}:it-injector"
+
+    def may(self, verb: str, what: str) -> bool:
+        try:
+            return "yes" in self.own.kubectl("auth", "can-i", verb, what, f"--as={self.account}")
+        except Refused:
+            return False
+
+    def allow(self, kind: str, name: str, verbs: list[str]) -> None:
+        """Gives the one rule of a role these verbs and no other."""
+        patch = [{"op": "replace", "path": "/rules/0/verbs", "value": verbs}]
+        self.own.kubectl("patch", kind, name, "--type=json", "-p", json.dumps(patch))
+
+    def has_certificate(self) -> bool:
+        found = self.own.items("secrets", "--field-selector=metadata.name=it-injector-tls")
+        return bool(found and found[0].get("data", {}).get("tls.crt"))
+
+    def logs(self) -> str:
+        return self.own.kubectl("logs", "-l", "app.kubernetes.io/component=webhook", "--tail=-1", "--prefix")
 
     def uids(self) -> set[str]:
         """The uids of the webhook's pods, those that are ending included."""
@@ -61,7 +86,7 @@ def release(cluster: Cluster, namespace: Cluster, image: str) -> Iterator[Releas
     name = f"e2e-chart-{uuid.uuid4().hex[:6]}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    cluster.kubectl("label", "namespace", namespace.namespace, f"chart={name}")
+    cluster.kubectl("label", "namespace", namespace.namespace, f"{OTHER_WEBHOOK}={name}")
     own = cluster.within(name)
     yield Release(own, image, namespace)
     own.helm("uninstall", "it", "--ignore-not-found", "--wait")
@@ -112,9 +137,10 @@ def test_installed_tested_used_and_gone_without_a_trace(release: Release, image:
     release.own.helm("uninstall", "it", "--wait")
     left = release.own.kubectl(
         "get", "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,roles,rolebindings,secrets,services",
-        "-l", "app.kubernetes.io/instance=it", "--all-namespaces", "-o", "name",
+        "-l", "app.kubernetes.io/instance=it", "--all-namespaces",
+        "-o", r'jsonpath={range .items[*]}{.kind} {.metadata.namespace} {.metadata.name}{"\n"}{end}',
     )  # fmt: skip
-    assert not [line for line in left.splitlines() if release.own.namespace in line or "it-injector" in line]
+    assert not [line for line in left.splitlines() if release.own.namespace in line]
     release.pods.apply(pod(image, "later"))  # nobody refuses it
 
 
@@ -183,30 +209,88 @@ def test_a_given_certificate_needs_no_right(release: Release, image: str) -> Non
     assert not release.own.items("roles")
 
 
-def test_each_right_of_the_webhook_is_needed_and_no_other(release: Release) -> None:
+@pytest.mark.parametrize("kind", ["role", "clusterrole"])
+def test_each_right_of_the_webhook_is_needed_and_all_of_them_suffice(release: Release, image: str, kind: str) -> None:
+    """Each verb of the chart's role is taken away in turn, and given back."""
+    release.do("install", "--set=webhook.certs.checkInterval=1s")
+    until(release.has_certificate, what="the first certificate")
+    name = {"role": "it-injector", "clusterrole": f"{release.own.namespace}-it-injector"}[kind]
+    (rule,) = release.own.get(kind, name)["rules"]
+    secret, configuration = "secrets/it-injector-tls", f"mutatingwebhookconfigurations/{rule['resourceNames'][0]}"
+    missing = f"the Secret {release.own.namespace}/it-injector-tls is missing and may not be made: status 403"
+    complaints = {
+        ("role", "get"): f"GET /api/v1/namespaces/{release.own.namespace}/{secret}: status 403",
+        ("role", "update"): f"PUT /api/v1/namespaces/{release.own.namespace}/{secret}: status 403",
+        ("role", "patch"): missing,
+        ("role", "create"): missing,
+        ("clusterrole", "get"): f"GET /apis/admissionregistration.k8s.io/v1/{configuration}: status 403",
+        ("clusterrole", "patch"): f"PATCH /apis/admissionregistration.k8s.io/v1/{configuration}: status 403",
+    }
+    assert set(rule["verbs"]) == {verb for of, verb in complaints if of == kind}
+    for verb in rule["verbs"]:
+        said, path = complaints[kind, verb], json.dumps([{"op": "remove", "path": "/data"}])
+        before = release.logs().count(said)
+        release.allow(kind, name, [other for other in rule["verbs"] if other != verb])
+        until(lambda verb=verb: not release.may(verb, secret if kind == "role" else configuration), what="the refusal")
+        # Now there is something to do: a certificate that is gone, or the Secret as a whole.
+        if said == missing:
+            release.own.kubectl("delete", "secret", "it-injector-tls")
+        else:
+            release.own.kubectl("patch", "secret", "it-injector-tls", "--type=json", "-p", path)
+        until(lambda said=said, before=before: release.logs().count(said) > before, what=f"the complaint for {verb}")
+        assert not release.has_certificate()
+        release.allow(kind, name, rule["verbs"])
+        until(release.has_certificate, what=f"a certificate after {verb} is given back")
+    release.pods.apply(pod(image))
+    assert sidecars(release.pods.get("pod", "app")) == ["injector"]
+
+
+def test_the_webhook_has_no_other_right(release: Release) -> None:
     release.do("install")
-    account = f"system:serviceaccount:{release.own.namespace}:it-injector"
-
-    def may(verb: str, what: str) -> bool:
-        try:
-            return "yes" in release.own.kubectl("auth", "can-i", verb, what, f"--as={account}")
-        except Refused:
-            return False
-
-    secret, configuration = (
-        "secrets/it-injector-tls",
-        f"mutatingwebhookconfigurations/{release.own.namespace}-it-injector",
-    )
-    assert all([may("get", secret), may("update", secret), may("get", configuration), may("patch", configuration)])
+    secret = "secrets/it-injector-tls"
+    configuration = f"mutatingwebhookconfigurations/{release.own.namespace}-it-injector"
     refused = [
         ("create", "secrets"),
+        ("create", "secrets/other"),
         ("list", "secrets"),
+        ("watch", secret),
         ("get", "secrets/other"),
         ("delete", secret),
         ("get", "pods"),
+        ("update", configuration),
+        ("watch", configuration),
+        ("list", "mutatingwebhookconfigurations"),
+        ("get", "configmaps"),
     ]
-    refused += [("update", configuration), ("list", "mutatingwebhookconfigurations"), ("get", "configmaps")]
-    assert [item for item in refused if may(*item)] == []
+    assert [item for item in refused if release.may(*item)] == []
+    # Also not in the way in which it makes its own.
+    account = f"--as={release.account}"
+    for command in (("create",), ("apply", "--server-side")):
+        document = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}}
+        with pytest.raises(Refused, match="forbidden"):
+            release.own.kubectl(*command, account, "--validate=false", "-f", "-", stdin=json.dumps(document))
+
+
+@pytest.mark.fault(83, "the Secret of the certificate is deleted: it is made anew, and no pod is refused")
+def test_a_deleted_secret_is_made_anew_and_an_upgrade_takes_it(release: Release, image: str) -> None:
+    release.do("install", "--set=webhook.certs.checkInterval=1s")
+    until(release.has_certificate, what="the first certificate")
+    before, names = release.uids(), ("secret", "it-injector-tls")
+    first = release.own.get(*names)["data"]["tls.crt"]
+    release.own.kubectl("delete", *names)
+    until(release.has_certificate, what="the Secret")
+    release.pods.apply(pod(image))
+    assert sidecars(release.pods.get("pod", "app")) == ["injector"]
+    made = release.own.get(*names)
+    assert made["data"]["tls.crt"] != first
+    # Of replicas that start with it, and of an upgrade, it is the same.
+    release.do("upgrade", "--reset-then-reuse-values", "--set=log.level=debug")
+    until(lambda: not before & release.uids(), what="the old pods to be gone")
+    taken = release.own.get(*names)
+    assert (taken["metadata"]["uid"], taken["data"]) == (made["metadata"]["uid"], made["data"])
+    assert taken["metadata"]["labels"]["app.kubernetes.io/instance"] == "it"
+    release.pods.apply(pod(image, "later"))
+    assert sidecars(release.pods.get("pod", "later")) == ["injector"]
 
 
 def test_the_example_of_the_library_reads_at_its_first_act_and_follows_the_store(

@@ -14,7 +14,7 @@ import pytest
 
 from e2e import manifests
 from e2e.cluster import Cluster, Refused, until
-from e2e.conftest import Store
+from e2e.conftest import RELEASE_NAMESPACE, Store
 
 INJECTOR = str(Path(sys.executable).with_name("injector"))
 
@@ -46,7 +46,8 @@ def hinted(findings: list[dict[str, Any]]) -> bool:
 
 def test_a_healthy_webhook_is_reached(webhook: Cluster) -> None:
     _, findings = doctor(webhook, "--cluster")
-    assert not problems(findings, "webhook")
+    # Those of other tests may be just starting.
+    assert not [problem for problem in problems(findings, "webhook") if RELEASE_NAMESPACE in problem]
     assert any(one["message"] == "the webhook answers, and adds the sidecar" for one in findings)
 
 
@@ -262,6 +263,8 @@ def broken_webhook(namespace: Cluster) -> Iterator[str]:
         "clientConfig": {"service": {"name": "injector", "namespace": namespace.namespace, "path": "/mutate"}},
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
         "objectSelector": {"matchLabels": {f"{DOMAIN}/inject": "enabled"}},
+        # Where the doctor tries it, and no other test makes pods.
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
         "sideEffects": "None",
         "failurePolicy": "Fail",
         "timeoutSeconds": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,47 @@ while True:
     store.put(shop__db="two")
     told = until(lambda: namespace.logs(pod, "app").partition("told: ")[2], what="the signal")
     assert password(told.splitlines()[0]) == "two"
+
+
+def test_the_application_is_told_of_changed_bytes_and_of_nothing_else(
+    namespace: Cluster, store: Store, image: str, reads: Callable[[str, str], str]
+) -> None:
+    """`kubectl apply` of a template with another text: both actions are carried out, though no value has changed."""
+    program = """
+import signal, time
+signal.signal(signal.SIGHUP, lambda *_: print("told:", open("/config/app.json").read(), flush=True))
+print("ready", flush=True)
+while True:
+    time.sleep(0.2)
+"""
+    store.put(shop__db="one")
+    note = "open('/run/injector/told', 'a').write('done')"
+    actions = ("--notify", "signal:HUP:process=python3", "--notify", f"exec:python3 -c {shlex.quote(note)}")
+    deploy(namespace, image, *actions, program=program, shareProcessNamespace=True)
+    pod = namespace.pod_of(app="shop")
+    namespace.ready(pod)
+    until(lambda: "ready" in namespace.logs(pod, "app"), what="the handler")
+
+    def told() -> list[str]:
+        return [line for line in namespace.logs(pod, "app").splitlines() if line.startswith("told: ")]
+
+    def commands() -> int:
+        with contextlib.suppress(Refused):  # before the first
+            return namespace.sh(pod, "injector", "python3", "-c", "print(open('/run/injector/told').read())").count(
+                "done"
+            )
+        return 0
+
+    texts = ['{"password": "AWSPARAMSTR:///shop/db", "debug": true}', '{"password": "one", "debug": true}']
+    namespace.apply(manifests.config_map("templates", app__json=texts[0]))
+    until(lambda: told() and commands(), what="both actions")
+    # Another template, of which the same bytes come: there is nothing to tell.
+    namespace.apply(manifests.config_map("templates", app__json=texts[1]))
+    mounted = "print(open('/templates/app.json').read(), end='')"
+    until(lambda: namespace.sh(pod, "injector", "python3", "-c", mounted) == texts[1], what="the kubelet's update")
+    namespace.apply(manifests.config_map("templates", app__json="{}"))
+    until(lambda: len(told()) == 2 and commands() == 2, what="both actions, for the last")
+    assert [line.removeprefix("told: ") for line in told()] == [texts[1], "{}"]
 
 
 def test_a_job_with_a_native_sidecar_completes(namespace: Cluster, store: Store, image: str) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from injector.app.handover import HandedValue
+    from injector.app.reconcile.checks import Checks
     from injector.app.reconcile.fetching import Flight
     from injector.app.reconcile.request import RefreshSummary, SidecarRequest, Sink
     from injector.app.reconcile.templates import Look
@@ -70,6 +71,7 @@ class Sidecar:
         environment: for `envsubst`.
         log, meter, vitals: told of what happens; `vitals` has "engine" and each worker while it has work.
         sink: where results go.
+        checks: runs check commands before that; without, none are run.
         on_published: called with (template, output, sha256 of the content in hex) in the event loop, for each output
             whose content has changed.
         on_removed: called with (template, output) in the event loop, for each output that was removed.
@@ -96,6 +98,7 @@ class Sidecar:
         meter: Meter,
         vitals: Vitals,
         sink: Sink,
+        checks: Checks | None = None,
         on_published: Callable[[str, str, str], None] | None = None,
         on_removed: Callable[[str, str], None] | None = None,
         settings_path: Path | None = None,
@@ -155,6 +158,7 @@ class Sidecar:
             is_asked=lambda reference: self._fetcher.is_asked(reference, account_of(reference)),
             publisher=self._publisher,
             sink=sink,
+            checks=checks,
             clock=self._clock,
             timers=self._timers,
             log=log,

@@ -1,4 +1,4 @@
-"""One file from its snapshot of values to the sink. Blocks: for the publisher's thread."""
+"""Files from their snapshots of values to the sink. Blocks: for the publisher's thread."""
 
 from __future__ import annotations
 
@@ -55,69 +55,97 @@ class Done(Struct, frozen=True):
     failure: InjectorError | None = None
 
 
-def publish(jobs: Sequence[Job], sink: Sink, tracer: Tracer = NO_TRACES) -> list[Done]:
-    """
-    Renders and publishes files, each for itself: one that fails costs no other anything.
+class Rendering(Struct, frozen=True):
+    """A job so far: `result` is for the sink, None when tokens have errors; `done` is what has become of the job."""
 
-    Raises nothing that is the user's: it is in the answers.
-    """
-    if len(jobs) > 1 and isinstance(sink, BatchSink):
+    result: Result | None
+    done: Done
+    required: bool
+
+
+def render(jobs: Sequence[Job], tracer: Tracer = NO_TRACES) -> list[Rendering]:
+    """Renders files, each for itself. Raises nothing that is the user's: it is in the answers."""
+    return [_render(job, tracer) for job in jobs]
+
+
+def publish(rendered: Sequence[Rendering], sink: Sink, tracer: Tracer = NO_TRACES) -> list[Done]:
+    """Publishes files, each for itself: one that fails costs no other anything."""
+    results = results_of(rendered)
+    if len(rendered) > 1 and isinstance(sink, BatchSink):
         began = time.monotonic()
-        rendered = [_render(job, tracer) for job in jobs]
-        results = [result for result, _ in rendered if result is not None]
         with contextlib.suppress(InjectorError):  # whose fault it is is found out one by one
             with tracer.span("publish", files=len(results)):
                 changed = iter(sink.publish_many(results))
-            seconds = (time.monotonic() - began) / len(jobs)
+            seconds = (time.monotonic() - began) / len(rendered)
             return [
-                done if result is None else _finished(done, changed=next(changed), seconds=seconds)
-                for result, done in rendered
+                one.done if one.result is None else _finished(one.done, changed=next(changed), seconds=seconds)
+                for one in rendered
             ]
-    return [_publish(job, sink, tracer) for job in jobs]
+    return [_publish(one, sink, tracer) for one in rendered]
 
 
-def _publish(job: Job, sink: Sink, tracer: Tracer) -> Done:
+def publish_set(rendered: Sequence[Rendering], sink: Sink, tracer: Tracer = NO_TRACES) -> list[Done]:
+    """Publishes all or none: none when one that is required could not be rendered."""
+    results = results_of(rendered)
+    if is_held(rendered) or not results:
+        return [Done(one.done.name, problems=one.done.problems) for one in rendered]
     began = time.monotonic()
-    result, done = _render(job, tracer)
-    if result is None:
-        return done
-    try:
-        with tracer.span("publish", files=1):
-            changed = sink.publish(result)
-    except InjectorError as error:
-        return Done(job.seen.name, seconds=time.monotonic() - began, problems=done.problems, failure=error)
-    return _finished(done, changed=changed, seconds=time.monotonic() - began)
-
-
-def publish_set(jobs: Sequence[Job], sink: Sink, tracer: Tracer = NO_TRACES) -> list[Done]:
-    """Renders all, and publishes all or none: none when one that is required cannot be rendered."""
-    began = time.monotonic()
-    rendered = [_render(job, tracer) for job in jobs]
-    results = [result for result, _ in rendered if result is not None]
-    held = any(result is None and job.seen.own.required for job, (result, _) in zip(jobs, rendered, strict=True))
-    if held or not results:
-        return [Done(done.name, problems=done.problems) for _, done in rendered]
     try:
         with tracer.span("publish", files=len(results)):
             changed = sink.publish_set(results)
     except InjectorError as error:
-        return [Done(done.name, problems=done.problems, failure=error) for _, done in rendered]
-    seconds = time.monotonic() - began
-    return [done if result is None else _finished(done, changed=changed, seconds=seconds) for result, done in rendered]
+        return refused(rendered, error)
+    seconds = (time.monotonic() - began) / len(rendered)
+    return [
+        one.done if one.result is None else _finished(one.done, changed=changed, seconds=seconds) for one in rendered
+    ]
 
 
-def _render(job: Job, tracer: Tracer) -> tuple[Result | None, Done]:
-    template = job.seen.template
+def results_of(rendered: Sequence[Rendering]) -> list[Result]:
+    """Those that there are."""
+    return [one.result for one in rendered if one.result is not None]
+
+
+def is_held(rendered: Sequence[Rendering]) -> bool:
+    """Whether a set of these may not be published: one that is required could not be rendered."""
+    return any(one.result is None and one.required for one in rendered)
+
+
+def refused(rendered: Sequence[Rendering], error: InjectorError) -> list[Done]:
+    """None of them could be published, because of *error*."""
+    return [
+        Done(one.done.name, seconds=one.done.seconds, problems=one.done.problems, failure=error) for one in rendered
+    ]
+
+
+def _publish(one: Rendering, sink: Sink, tracer: Tracer) -> Done:
+    if one.result is None:
+        return one.done
+    began = time.monotonic()
+    try:
+        with tracer.span("publish", files=1):
+            changed = sink.publish(one.result)
+    except InjectorError as error:
+        return refused([one], error)[0]
+    return _finished(one.done, changed=changed, seconds=time.monotonic() - began)
+
+
+def _render(job: Job, tracer: Tracer) -> Rendering:
+    template, required = job.seen.template, job.seen.own.required
     assert template is not None
+    began = time.monotonic()
     with tracer.span("render", file=job.seen.name) as span:
         rendered, problems = _rendered(job, template)
         if rendered.problems:
             span.fail(rendered.problems[0].code)
     if rendered.problems:
-        return None, Done(job.seen.name, problems=rendered.problems)
+        return Rendering(None, Done(job.seen.name, problems=rendered.problems), required)
     data = rendered.data.reveal()
-    done = Done(job.seen.name, hashlib.sha256(data).hexdigest(), size=len(data), problems=problems)
-    return Result(job.seen.name, job.target, job.root, rendered.data, job.seen.own, rendered.values), done
+    digest, seconds = hashlib.sha256(data).hexdigest(), time.monotonic() - began
+    done = Done(job.seen.name, digest, size=len(data), seconds=seconds, problems=problems)
+    return Rendering(
+        Result(job.seen.name, job.target, job.root, rendered.data, job.seen.own, rendered.values), done, required
+    )
 
 
 def _rendered(job: Job, template: Template) -> tuple[Rendered, tuple[InjectorError, ...]]:
@@ -132,4 +160,4 @@ def _rendered(job: Job, template: Template) -> tuple[Rendered, tuple[InjectorErr
 
 
 def _finished(done: Done, *, changed: bool, seconds: float) -> Done:
-    return Done(done.name, done.digest, changed, done.size, seconds, done.problems)
+    return Done(done.name, done.digest, changed, done.size, done.seconds + seconds, done.problems)

@@ -17,12 +17,13 @@ from injector.model.policy import WriteMode
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
+    from injector.app.reconcile.checks import Checks
     from injector.app.reconcile.clock import Clock
     from injector.app.reconcile.files import ManagedFile
     from injector.app.reconcile.jobs import Done, Job
-    from injector.app.reconcile.request import SidecarRequest, Sink
+    from injector.app.reconcile.request import Result, SidecarRequest, Sink
     from injector.app.reconcile.templates import Look, Seen
     from injector.app.reconcile.timers import Timers
     from injector.app.reconcile.values import Entry, ValueCache
@@ -54,6 +55,7 @@ class Outputs:
         is_asked: Callable[[Reference], bool],
         publisher: Worker,
         sink: Sink,
+        checks: Checks | None,
         clock: Clock,
         timers: Timers,
         log: Log,
@@ -69,6 +71,7 @@ class Outputs:
         self._is_asked = is_asked
         self._publisher = publisher
         self._sink = sink
+        self._checks = checks
         self._clock = clock
         self._timers = timers
         self._log = log
@@ -206,7 +209,7 @@ class Outputs:
                 self._set.is_dirty = True
             elif (key := self._advance(file)) is not None:
                 ready.append((file, key))
-        for batch in _batches(ready):
+        for batch in _batches(ready, is_alone=self._is_checked):
             # The snapshot is of this pass: before the task begins, the next answers may be there.
             self._tasks.begin(self._publish(batch, [self._job(file) for file, _ in batch]))
         if self._set.is_dirty:
@@ -270,15 +273,36 @@ class Outputs:
         target, root = self._place(file.seen)
         return str(root / target if root is not None else target)
 
+    def _is_checked(self, file: ManagedFile) -> bool:
+        return self._checks is not None and bool(file.seen.own.check.command)
+
     async def _publish(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
-        sink, tracer = self._sink, self._tracer
-        done = await self._call(batch, lambda: jobs.publish(work, sink, tracer))
+        done = await self._call(batch, self._done(batch, work))
+        if not done:
+            return
         for (file, key), one in zip(batch, done, strict=True):
             self._finished(file, key, one)
 
-    async def _call(self, batch: Sequence[tuple[ManagedFile, object]], work: Callable[[], list[Done]]) -> list[Done]:
+    async def _done(self, batch: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> list[Done]:
+        """What became of *work*; nothing when it was given up."""
+        sink, tracer = self._sink, self._tracer
+        if self._checks is None or not any(job.seen.own.check.command for job in work):
+            return await self._publisher.call(lambda: jobs.publish(jobs.render(work, tracer), sink, tracer))
+        rendered = await self._publisher.call(lambda: jobs.render(work, tracer))
+        if error := await self._refusal(jobs.results_of(rendered)):
+            return jobs.refused(rendered, error)
+        if any(file.condition.state is FileState.REMOVED for file, _ in batch):
+            return []  # the template has gone meanwhile, and so may its output have: it must not come back
+        return await self._publisher.call(lambda: jobs.publish(rendered, sink, tracer))
+
+    async def _refusal(self, results: Sequence[Result]) -> InjectorError | None:
+        return await self._checks.refusal(results) if self._checks is not None and results else None
+
+    async def _call(
+        self, batch: Sequence[tuple[ManagedFile, object]], work: Coroutine[None, None, list[Done]]
+    ) -> list[Done]:
         try:
-            return await self._publisher.call(work)
+            return await work
         except Exception as error:  # noqa: BLE001  # a fault of some files must not end the others
             return [jobs.Done(file.name, failure=_fault(file.name, error)) for file, _ in batch]
         finally:
@@ -346,8 +370,7 @@ class Outputs:
             self._tasks.begin(self._publish_set(ready, [self._job(file) for file, _ in ready]))
 
     async def _publish_set(self, ready: Sequence[tuple[ManagedFile, object]], work: Sequence[Job]) -> None:
-        sink, tracer = self._sink, self._tracer
-        done = await self._call(ready, lambda: jobs.publish_set(work, sink, tracer))
+        done = await self._call(ready, self._done_set(work))
         held = next((one.problems for one in done if one.digest is None and one.problems), ())
         for (file, key), one in zip(ready, done, strict=True):
             if one.digest is None and one.failure is None and not one.problems:
@@ -360,6 +383,13 @@ class Outputs:
             for name, path in self._set.published(paths):
                 self._on_removed(name, path)
 
+    async def _done_set(self, work: Sequence[Job]) -> list[Done]:
+        sink, tracer = self._sink, self._tracer
+        rendered = await self._publisher.call(lambda: jobs.render(work, tracer))
+        if not jobs.is_held(rendered) and (error := await self._refusal(jobs.results_of(rendered))):
+            return jobs.refused(rendered, error)
+        return await self._publisher.call(lambda: jobs.publish_set(rendered, sink, tracer))
+
 
 def _reason(before: object, now: object) -> str:
     """Why an output is not what it was: keys are (version of the template, revisions of the values)."""
@@ -369,13 +399,20 @@ def _reason(before: object, now: object) -> str:
 
 
 def _batches(
-    ready: Sequence[tuple[ManagedFile, object]],
+    ready: Sequence[tuple[ManagedFile, object]], *, is_alone: Callable[[ManagedFile], bool]
 ) -> Iterator[list[tuple[ManagedFile, object]]]:
-    """As many files at once as keep the publisher's memory, and what is lost by a fault, small. They are busy then."""
+    """
+    As many files at once as keep the publisher's memory, and what is lost by a fault, small. They are busy then.
+
+    Those that *is_alone* is true of are a batch each: nobody waits for them.
+    """
     batch: list[tuple[ManagedFile, object]] = []
     size = 0
     for file, key in ready:
         file.is_busy = True
+        if is_alone(file):
+            yield [(file, key)]
+            continue
         batch.append((file, key))
         size += len(file.seen.template.source.data) if file.seen.template is not None else 0
         if len(batch) >= _MOST_AT_ONCE or size >= _LARGEST_AT_ONCE:

@@ -1,4 +1,4 @@
-"""The two places where results go, files and memory, and the check commands before the first."""
+"""The two places where results go: files and memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from injector.app.outputs import Output, publish_outputs
 from injector.output.removal import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from injector.app.checking import FileCheck
     from injector.app.reconcile.request import Result
-    from injector.errors import InjectorError
     from injector.model.secret import Secret
 
 
@@ -37,51 +35,6 @@ class FileSink:
         if root is None:
             return remove(Path(path.name), path.parent)
         return remove(path, root)
-
-
-class CheckedSink:
-    """
-    Files on disk, each seen by the check command of its settings before.
-
-    *run* blocks until all checks have ended, and gives their errors; the first is raised, and nothing is written then.
-    """
-
-    def __init__(self, sink: FileSink, run: Callable[[Sequence[FileCheck]], Sequence[InjectorError]]) -> None:
-        self._sink = sink
-        self._run = run
-
-    def publish(self, result: Result) -> bool:
-        """See Sink."""
-        self._check([result])
-        return self._sink.publish(result)
-
-    def publish_many(self, results: Sequence[Result]) -> Sequence[bool]:
-        """See BatchSink."""
-        self._check(results)
-        return self._sink.publish_many(results)
-
-    def publish_set(self, results: Sequence[Result]) -> bool:
-        """See Sink."""
-        self._check(results)
-        return self._sink.publish_set(results)
-
-    def remove(self, path: Path, root: Path | None) -> bool:
-        """See Sink."""
-        return self._sink.remove(path, root)
-
-    def _check(self, results: Sequence[Result]) -> None:
-        if not any(result.own.check.command for result in results):
-            return
-        from injector.app.checking import FileCheck  # late: few files have a check command
-
-        checks = [
-            FileCheck(one.template, one.target.name, one.data, one.values, one.own.check.command, one.own.check_timeout)
-            for one in results
-            if one.own.check.command
-        ]
-        errors = self._run(checks)
-        if errors:
-            raise errors[0]
 
 
 def _written(results: Sequence[Result]) -> list[bool]:

@@ -20,13 +20,30 @@ export function onSignedOut(listener) {
   signedOut = listener;
 }
 
-/** The session: signs in with a one-time token when there is one. Gives version and places. */
+/**
+ * The session: signs in with a one-time token when there is one. Gives version and places. A token that was used does
+ * no harm to who is signed in already.
+ */
 export async function signIn(token) {
+  let refused = null;
   if (token) {
-    const { csrf } = await ask("POST", "/api/session", { token }, { expected: true });
-    localStorage.setItem(PROOF, csrf);
+    try {
+      const { csrf } = await ask("POST", "/api/session", { token }, { expected: true });
+      localStorage.setItem(PROOF, csrf);
+    } catch (problem) {
+      refused = problem;
+    }
   }
-  return ask("GET", "/api/session", undefined, { expected: true });
+  try {
+    return await ask("GET", "/api/session", undefined, { expected: true });
+  } catch (problem) {
+    throw refused ?? problem;
+  }
+}
+
+export async function signOut() {
+  await ask("DELETE", "/api/session").catch(() => null);
+  localStorage.removeItem(PROOF);
 }
 
 export const get = (path) => ask("GET", path);

@@ -1,5 +1,5 @@
-// The chart of refreshes, drawn by hand: rendered files as bars, the age of the oldest value as a line, and lanes that say
-// when files were stale, when they had failed, and when the sidecar did not answer. A table has the same.
+// The chart of refreshes, drawn by hand: rendered files as bars, the age of the oldest value as a line, and lanes that
+// say when files were stale, when they had failed, and when the sidecar did not answer. A table has the same.
 
 import { byId, counted, el, keyed, ofDay, say, shape, span } from "./dom.js";
 
@@ -33,8 +33,13 @@ export function setUpChart() {
     ["line", "Age of the oldest value"],
   ];
   for (const [name, label] of entries) {
-    const sample = name === "line" ? shape("path", { d: "M1 9 8 3 15 7", class: "line" }) : shape("rect", { x: 2, y: 2, width: 12, height: 8, class: name });
-    byId("chart-legend").append(el("li", {}, shape("svg", { viewBox: "0 0 16 12", "aria-hidden": "true" }, sample), label));
+    const sample =
+      name === "line"
+        ? shape("path", { d: "M1 9 8 3 15 7", class: "line" })
+        : shape("rect", { x: 2, y: 2, width: 12, height: 8, class: name });
+    byId("chart-legend").append(
+      el("li", {}, shape("svg", { viewBox: "0 0 16 12", "aria-hidden": "true" }, sample), label),
+    );
   }
 }
 
@@ -46,7 +51,7 @@ export function showHistory(next) {
   fillTable();
 }
 
-// ------------------------------------------------------------------------------------------------------------ numbers
+// ---------------------------------------------------------------------------------------------------- numbers
 
 /** Samples put together: sums and worst cases of `seconds` each, from the oldest on. */
 function buckets(seconds) {
@@ -88,12 +93,14 @@ function summary() {
 /** Up to `most` round steps above zero. */
 function ticks(highest, most, whole) {
   if (highest <= 0) return [];
-  const steps = whole ? [1, 2, 5].flatMap((step) => [step, step * 10, step * 100, step * 1000, step * 10000]).sort((a, b) => a - b) : STEPS;
+  const steps = whole
+    ? [1, 2, 5].flatMap((step) => [step, step * 10, step * 100, step * 1000, step * 10000]).sort((a, b) => a - b)
+    : STEPS;
   const step = steps.find((each) => highest / each <= most) ?? highest;
   return Array.from({ length: Math.floor(highest / step) }, (_, index) => (index + 1) * step);
 }
 
-// ------------------------------------------------------------------------------------------------------------ picture
+// ---------------------------------------------------------------------------------------------------- picture
 
 function draw() {
   const frame = byId("chart");
@@ -104,11 +111,23 @@ function draw() {
   const end = samples.at(-1)?.at ?? Date.now() / 1000;
   const length = Math.max(LEAST, samples.length ? end - samples[0].at : 0);
   const plot = width - LEFT - RIGHT;
-  const scale = { x: (at) => LEFT + plot * Math.min(1, Math.max(0, 1 - (end - at) / length)), plot, end, length, width };
+  const scale = {
+    x: (at) => LEFT + plot * Math.min(1, Math.max(0, 1 - (end - at) / length)),
+    plot,
+    end,
+    length,
+    width,
+  };
   const least = (NARROWEST * length) / plot;
   const seconds = Math.max(interval, STEPS.find((step) => step >= least) ?? least);
   const all = buckets(seconds);
-  const picture = shape("svg", { class: "chart", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
+  const picture = shape("svg", {
+    class: "chart",
+    width,
+    height: HEIGHT,
+    viewBox: `0 0 ${width} ${HEIGHT}`,
+    "aria-hidden": "true",
+  });
   picture.append(...timeAxis(scale), ...bars(all, scale), ...line(all, scale), ...lanes(all, scale));
   follow(picture, all, scale);
   frame.replaceChildren(picture);
@@ -127,7 +146,8 @@ function timeAxis({ x, plot, end, length, width }) {
   for (let at = Math.ceil((end - length - shift) / step) * step + shift; at <= end; at += step) {
     const place = round(x(at));
     parts.push(rule(place, BARS.top, place, AXIS), rule(place, AXIS, place, AXIS + 4, "axis"));
-    if (place > LEFT + 14 && place < width - 26) parts.push(label(place, AXIS + 17, ofDay(at).slice(0, letters), "middle"));
+    if (place > LEFT + 14 && place < width - 26)
+      parts.push(label(place, AXIS + 17, ofDay(at).slice(0, letters), "middle"));
   }
   return parts;
 }
@@ -138,11 +158,22 @@ function bars(all, { x, width }) {
   const y = (count) => bottom - (BARS.height * count) / highest;
   const parts = [rule(LEFT, bottom, width - RIGHT, bottom, "axis"), label(LEFT - 8, bottom + 4, "0", "end")];
   for (const tick of ticks(highest, 3, true)) {
-    parts.push(rule(LEFT, round(y(tick)), width - RIGHT, round(y(tick))), label(LEFT - 8, round(y(tick)) + 4, tick.toLocaleString("en"), "end"));
+    parts.push(
+      rule(LEFT, round(y(tick)), width - RIGHT, round(y(tick))),
+      label(LEFT - 8, round(y(tick)) + 4, tick.toLocaleString("en"), "end"),
+    );
   }
   for (const each of all.filter(({ rendered }) => rendered > 0)) {
     const [left, right] = [x(each.from), x(each.to)];
-    parts.push(shape("rect", { class: "bar", x: round(left), y: round(y(each.rendered)), width: round(Math.max(2, right - left - 1)), height: round(bottom - y(each.rendered)) }));
+    parts.push(
+      shape("rect", {
+        class: "bar",
+        x: round(left),
+        y: round(y(each.rendered)),
+        width: round(Math.max(2, right - left - 1)),
+        height: round(bottom - y(each.rendered)),
+      }),
+    );
   }
   return parts;
 }
@@ -153,7 +184,10 @@ function line(all, { x, width }) {
   const y = (age) => bottom - (LINE.height * age) / highest;
   const parts = [rule(LEFT, bottom, width - RIGHT, bottom, "axis"), label(LEFT - 8, bottom + 4, "0", "end")];
   for (const tick of ticks(highest, 2, false)) {
-    parts.push(rule(LEFT, round(y(tick)), width - RIGHT, round(y(tick))), label(LEFT - 8, round(y(tick)) + 4, span(tick), "end"));
+    parts.push(
+      rule(LEFT, round(y(tick)), width - RIGHT, round(y(tick))),
+      label(LEFT - 8, round(y(tick)) + 4, span(tick), "end"),
+    );
   }
   let path = "";
   let before = null;
@@ -171,9 +205,20 @@ function lanes(all, { x, width }) {
   const parts = [];
   LANE_ROWS.forEach(([name, text], row) => {
     const top = LANES.top + row * (LANES.height + LANES.gap);
-    parts.push(shape("rect", { class: "lane", x: LEFT, y: top, width: width - RIGHT - LEFT, height: LANES.height }), label(0, top + 10, text, "start"));
+    parts.push(
+      shape("rect", { class: "lane", x: LEFT, y: top, width: width - RIGHT - LEFT, height: LANES.height }),
+      label(0, top + 10, text, "start"),
+    );
     for (const [from, to] of runs(all, name)) {
-      parts.push(shape("rect", { class: name, x: round(x(from)), y: top, width: round(Math.max(2, x(to) - x(from))), height: LANES.height }));
+      parts.push(
+        shape("rect", {
+          class: name,
+          x: round(x(from)),
+          y: top,
+          width: round(Math.max(2, x(to) - x(from))),
+          height: LANES.height,
+        }),
+      );
     }
   });
   return parts;
@@ -217,19 +262,31 @@ function reading(each) {
   return `${ofDay(each.from)}: ${parts.join(", ")}`;
 }
 
-// -------------------------------------------------------------------------------------------------------------- table
+// ---------------------------------------------------------------------------------------------------- table
 
 function fillTable() {
   if (!byId("chart-details").open) return;
   const rows = buckets(Math.max(history.interval, MINUTE)).reverse();
-  keyed(byId("chart-table").tBodies[0], rows, (row) => String(row.from), () => {
-    const cells = Array.from({ length: 6 }, (_, index) => el("td", { class: index < 5 ? "num" : null }));
-    const from = el("th", { scope: "row" });
-    const update = (row) => {
-      say(from, ofDay(row.from));
-      const texts = [row.rendered, row.ready, row.stale, row.failed, row.oldest === null ? "–" : span(row.oldest), row.away ? "no answer" : "answered"];
-      texts.forEach((text, index) => say(cells[index], String(text)));
-    };
-    return { node: el("tr", {}, from, ...cells), update };
-  });
+  keyed(
+    byId("chart-table").tBodies[0],
+    rows,
+    (row) => String(row.from),
+    () => {
+      const cells = Array.from({ length: 6 }, (_, index) => el("td", { class: index < 5 ? "num" : null }));
+      const from = el("th", { scope: "row" });
+      const update = (row) => {
+        say(from, ofDay(row.from));
+        const texts = [
+          row.rendered,
+          row.ready,
+          row.stale,
+          row.failed,
+          row.oldest === null ? "–" : span(row.oldest),
+          row.away ? "no answer" : "answered",
+        ];
+        texts.forEach((text, index) => say(cells[index], String(text)));
+      };
+      return { node: el("tr", {}, from, ...cells), update };
+    },
+  );
 }

@@ -30,7 +30,11 @@ export async function lookAtConnections() {
 }
 
 function showConnections({ writable, where, reason, connections }) {
-  byId("connections-where").replaceChildren(counted(connections.length, "connection"), " in ", outside(where ?? "no store", "code"));
+  byId("connections-where").replaceChildren(
+    counted(connections.length, "connection"),
+    " in ",
+    outside(where ?? "no store", "code"),
+  );
   byId("connection-add").hidden = !writable;
   byId("connections-empty").hidden = connections.length > 0;
   byId("connections-fixed").hidden = writable;
@@ -55,7 +59,12 @@ function makeConnection({ name, prefix, settings, secrets }) {
     {},
     el("div", { class: "connection-head" }, outside(name, "h2", "name"), el("span", { class: "tag" }, outside(prefix))),
     el("dl", { class: "facts" }, ...fields, ...hidden),
-    el("div", { class: "connection-do" }, button("Test", "", () => openTest(name)), button("Remove", "quiet-danger", () => openRemove(name))),
+    el(
+      "div",
+      { class: "connection-do" },
+      button("Test", "", () => openTest(name)),
+      button("Remove", "quiet-danger", () => openRemove(name)),
+    ),
   );
   return { node, update() {} };
 }
@@ -64,7 +73,7 @@ function announce(...content) {
   byId("connections-said").replaceChildren(icon("ready"), el("span", {}, ...content));
 }
 
-// ------------------------------------------------------------------------------------------------------------ dialogs
+// ---------------------------------------------------------------------------------------------------- dialogs
 
 function setUpDialog(dialog) {
   for (const button of dialog.querySelectorAll("[data-close]")) button.addEventListener("click", () => dialog.close());
@@ -112,7 +121,7 @@ function onSubmit(name, send) {
   });
 }
 
-// ---------------------------------------------------------------------------------------------------------------- add
+// ---------------------------------------------------------------------------------------------------- add
 
 async function openAdd() {
   forget(byId("add-dialog"));
@@ -120,9 +129,16 @@ async function openAdd() {
   addRow("secret");
   show("add", "add-name");
   const { prefixes } = await api.get("/api/prefixes").catch(() => ({ prefixes: [] }));
-  byId("prefixes").replaceChildren(...prefixes.map(({ prefix, plugin }) => el("option", { value: prefix, label: plugin })));
+  byId("prefixes").replaceChildren(
+    ...prefixes.map(({ prefix, plugin }) => el("option", { value: prefix, label: plugin })),
+  );
   const known = prefixes.map(({ prefix }) => prefix).join(", ");
-  say(byId("add-prefix-help"), known ? `Of the tokens that it is for. Known here: ${known}.` : "Of the tokens that it is for, such as AWSPARAMSTR.");
+  say(
+    byId("add-prefix-help"),
+    known
+      ? `Of the tokens that it is for. Known here: ${known}.`
+      : "Of the tokens that it is for, such as AWSPARAMSTR.",
+  );
 }
 
 /** A row of the dialog, for a `setting` or a `secret`; gives the input of its name. */
@@ -157,8 +173,10 @@ function fieldsOf(kind, taken) {
     const name = row.querySelector(".row-name").value.trim();
     const { value } = row.querySelector(".row-value");
     if (!name && !value) continue;
-    if (!name) throw new api.Problem({ code: "", message: `a ${kind} has no name`, hint: "give it one, or leave the row away" });
-    if (taken.has(name)) throw new api.Problem({ code: "", message: `${name} is there twice`, hint: "leave one of them away" });
+    if (!name)
+      throw new api.Problem({ code: "", message: `a ${kind} has no name`, hint: "give it one, or leave the row away" });
+    if (taken.has(name))
+      throw new api.Problem({ code: "", message: `${name} is there twice`, hint: "leave one of them away" });
     taken.add(name);
     fields[name] = value;
   }
@@ -175,7 +193,8 @@ async function sendAdd() {
   } catch (problem) {
     // From here on the secrets were sent: they are typed again. A row that was refused here was not.
     if (problem.status || problem.code === "gone") {
-      if (typed.some((input) => input.value)) problem.hint = [problem.hint, "the secrets were cleared: type them again"].filter(Boolean).join("; ");
+      if (typed.some((input) => input.value))
+        problem.hint = [problem.hint, "the secrets were cleared: type them again"].filter(Boolean).join("; ");
       for (const input of typed) input.value = "";
     }
     throw problem;
@@ -185,7 +204,7 @@ async function sendAdd() {
   await lookAtConnections();
 }
 
-// --------------------------------------------------------------------------------------------------------------- test
+// ---------------------------------------------------------------------------------------------------- test
 
 function openTest(name) {
   chosen = name;
@@ -200,22 +219,39 @@ async function sendTest() {
   result.hidden = false;
   result.replaceChildren(icon("pending"), el("p", {}, "The plugin is started and gets the connection…"));
   try {
-    const { backend, valueBytes } = await api.post(`/api/connections/${encodeURIComponent(chosen)}/test`, { token: path || null });
-    const more = valueBytes === null ? ["Whether its store does as well, a path finds out."] : ["It answered ", outside(path, "code"), ` with ${counted(valueBytes, "byte")}.`];
-    result.replaceChildren(icon("ready"), el("div", {}, el("p", { class: "what" }, outside(backend), " took the connection ", outside(chosen, "strong"), "."), el("p", {}, ...more)));
+    const { backend, valueBytes } = await api.post(`/api/connections/${encodeURIComponent(chosen)}/test`, {
+      token: path || null,
+    });
+    const more =
+      valueBytes === null
+        ? ["Whether its store does as well, a path finds out."]
+        : ["It answered ", outside(path, "code"), ` with ${counted(valueBytes, "byte")}.`];
+    result.replaceChildren(
+      icon("ready"),
+      el(
+        "div",
+        {},
+        el("p", { class: "what" }, outside(backend), " took the connection ", outside(chosen, "strong"), "."),
+        el("p", {}, ...more),
+      ),
+    );
   } catch (problem) {
     clear(result);
     throw problem;
   }
 }
 
-// ------------------------------------------------------------------------------------------------------------- remove
+// ---------------------------------------------------------------------------------------------------- remove
 
 function openRemove(name) {
   chosen = name;
   forget(byId("remove-dialog"));
   byId("remove-title").replaceChildren("Remove ", outside(name));
-  byId("remove-what").replaceChildren("Its settings and secrets are deleted from the store. Tokens that name ", outside(name, "strong"), " fail from then on.");
+  byId("remove-what").replaceChildren(
+    "Its settings and secrets are deleted from the store. Tokens that name ",
+    outside(name, "strong"),
+    " fail from then on.",
+  );
   show("remove", "remove-name");
 }
 

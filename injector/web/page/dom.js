@@ -29,7 +29,11 @@ function prepared(node, { on = {}, ...attributes }, children) {
 
 /** One of the pictures of index.html, `name` without `i-`; it says nothing to those who do not see it. */
 export function icon(name, classes = "") {
-  return shape("svg", { class: `icon-${name} ${classes}`.trim(), "aria-hidden": "true" }, shape("use", { href: `#i-${name}` }));
+  return shape(
+    "svg",
+    { class: `icon-${name} ${classes}`.trim(), "aria-hidden": "true" },
+    shape("use", { href: `#i-${name}` }),
+  );
 }
 
 /** Sets a text if it is another one, so that nothing is announced or deselected for nothing. */
@@ -84,7 +88,7 @@ function sentence(text) {
 
 export const counted = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
-// ------------------------------------------------------------------------------------------------------------- lists
+// ---------------------------------------------------------------------------------------------------- lists
 
 /** Makes the children of `parent` those of `items`, in their order, and keeps what is there by `key`. */
 export function keyed(parent, items, key, make) {
@@ -105,10 +109,11 @@ export function keyed(parent, items, key, make) {
     if (next === row.node) next = next.nextElementSibling;
     else parent.insertBefore(row.node, next);
   }
-  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true }); // it was moved
+  // What was moved has lost the focus.
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
 }
 
-// ------------------------------------------------------------------------------------------------------------- times
+// ---------------------------------------------------------------------------------------------------- times
 
 const clock = { ahead: 0 };
 

@@ -32,7 +32,10 @@ export function setUpFiles() {
   byId("files-order").addEventListener("change", changed("order"));
   byId("files-back").addEventListener("click", () => turn(-1));
   byId("files-next").addEventListener("click", () => turn(1));
-  for (const [state, label] of [["all", "All"], ...Object.entries(FILE_STATES).map(([name, { label }]) => [name, label])]) {
+  for (const [state, label] of [
+    ["all", "All"],
+    ...Object.entries(FILE_STATES).map(([name, { label }]) => [name, label]),
+  ]) {
     const count = el("span", { class: "count" });
     const select = () => {
       view.state = state;
@@ -40,7 +43,14 @@ export function setUpFiles() {
       show();
     };
     const picture = state === "all" ? null : icon(state);
-    const button = el("button", { type: "button", class: `state ${state}`, "aria-pressed": "false", on: { click: select } }, picture, label, " ", count);
+    const button = el(
+      "button",
+      { type: "button", class: `state ${state}`, "aria-pressed": "false", on: { click: select } },
+      picture,
+      label,
+      " ",
+      count,
+    );
     buttons.set(state, { button, count });
     byId("files-states").append(button);
   }
@@ -86,7 +96,10 @@ function show() {
 function showPages(found, first, pages) {
   byId("files-pages").hidden = pages === 1;
   const last = Math.min(first + PAGE, found);
-  say(byId("files-range"), `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${counted(found, "file")}`);
+  say(
+    byId("files-range"),
+    `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${counted(found, "file")}`,
+  );
   byId("files-back").disabled = view.page === 0;
   byId("files-next").disabled = view.page === pages - 1;
 }
@@ -96,7 +109,8 @@ function showNone(found) {
   none.hidden = found > 0;
   if (found > 0) return;
   if (view.files.length === 0) say(none, "The sidecar has no template. Put one into its inputs: it is seen at once.");
-  else if (view.find.trim()) none.replaceChildren("No file of this state has ", outside(view.find.trim(), "strong"), " in its name.");
+  else if (view.find.trim())
+    none.replaceChildren("No file of this state has ", outside(view.find.trim(), "strong"), " in its name.");
   else say(none, `No file is ${view.state}.`);
 }
 
@@ -106,7 +120,7 @@ export function countsOf(files) {
   return counts;
 }
 
-// ---------------------------------------------------------------------------------------------------------- one file
+// ---------------------------------------------------------------------------------------------------- one file
 
 let numbers = 0;
 
@@ -124,10 +138,20 @@ function makeFile(file) {
     error: el("p", { class: "error" }),
     detail: el("td", { colspan: 5, role: "cell" }),
   };
-  const expander = el("button", { type: "button", class: "expander", "aria-expanded": "false", "aria-controls": id }, icon("chevron"), parts.name);
-  const errorRow = el("tr", { class: "error-row", role: "row", hidden: true }, el("td", { colspan: 5, role: "cell" }, parts.error));
+  const expander = el(
+    "button",
+    { type: "button", class: "expander", "aria-expanded": "false", "aria-controls": id },
+    icon("chevron"),
+    parts.name,
+  );
+  const errorRow = el(
+    "tr",
+    { class: "error-row", role: "row", hidden: true },
+    el("td", { colspan: 5, role: "cell" }, parts.error),
+  );
   const detailRow = el("tr", { class: "detail-row", role: "row", id, hidden: true }, parts.detail);
-  const cell = (classes, label, ...content) => el("td", { class: classes, role: "cell", "data-label": label }, ...content);
+  const cell = (classes, label, ...content) =>
+    el("td", { class: classes, role: "cell", "data-label": label }, ...content);
   const node = el(
     "tbody",
     { role: "rowgroup" },
@@ -179,7 +203,7 @@ function fillFile(parts, file, errorRow) {
   setTime(parts.rendered, file.renderedAt);
   setTime(parts.changed, file.changedAt);
   const ages = file.tokens.map((token) => token.age).filter((age) => age !== null);
-  setTime(parts.oldest, ages.length ? Math.round(view.at - Math.max(...ages)) : null, { never: "none" });
+  setTime(parts.oldest, ages.length ? Math.round(view.at - Math.max(...ages)) : null, { never: "none", bare: true });
   errorRow.hidden = !file.error;
   if (file.error) tell(parts.error, file.error);
 }
@@ -196,7 +220,11 @@ function makeDetail(cell) {
     el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...head)),
     body,
   );
-  const none = el("p", { class: "none", hidden: true }, "No value is in it: the template has no token, or none was fetched yet.");
+  const none = el(
+    "p",
+    { class: "none", hidden: true },
+    "No value is in it: the template has no token, or none was fetched yet.",
+  );
   const update = (file) => {
     if (!cell.hasChildNodes()) cell.append(el("div", { class: "detail" }, facts, table, none));
     fillFacts(facts, file);
@@ -217,10 +245,15 @@ function fillFacts(facts, file) {
     ["Stale since", at(file.staleSince)],
     ["Code", file.errorCode],
   ].filter(([, value]) => value);
-  keyed(facts, rows, ([label]) => label, ([label]) => {
-    const value = el("dd");
-    return { node: el("div", {}, el("dt", {}, label), value), update: ([, text]) => tell(value, text) };
-  });
+  keyed(
+    facts,
+    rows,
+    ([label]) => label,
+    ([label]) => {
+      const value = el("dd");
+      return { node: el("div", {}, el("dt", {}, label), value), update: ([, text]) => tell(value, text) };
+    },
+  );
 }
 
 function makeToken(first) {

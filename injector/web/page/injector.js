@@ -14,11 +14,12 @@ const SHARE = 4; // looking takes at most one part in so many of the time
 let session = null;
 let timer = 0;
 let looking = false;
+let again = false;
 let unanswered = 0;
 let answeredAt = 0;
 let shownView = "";
 
-// --------------------------------------------------------------------------------------------------------------- session
+// ---------------------------------------------------------------------------------------------------- session
 
 /** The one-time token of the address, which leaves the address bar and the history at once. */
 function takeToken() {
@@ -67,11 +68,11 @@ function signInWithAddress(event) {
 }
 
 async function signOut() {
-  await api.remove("/api/session").catch(() => null);
+  await api.signOut();
   showSignedOut(new api.Problem({ code: "", message: "" }), false);
 }
 
-// ----------------------------------------------------------------------------------------------------------------- views
+// ---------------------------------------------------------------------------------------------------- views
 
 function show(name) {
   for (const view of document.querySelectorAll("main > section")) view.hidden = view.id !== `view-${name}`;
@@ -115,11 +116,12 @@ function fillAbout() {
   byId("about-states").replaceChildren(...states);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- looking
+// ---------------------------------------------------------------------------------------------------- looking
 
 /** Looks at the sidecar, and again after a while: one request at a time, and none while nobody sees the page. */
 async function look() {
   clearTimeout(timer);
+  again = looking;
   if (looking || document.hidden || !session) return;
   looking = true;
   const begun = performance.now();
@@ -134,9 +136,9 @@ async function look() {
     wait = Math.max(wait, 1);
   } finally {
     looking = false;
+    const took = (performance.now() - begun) / 1000;
+    if (session) timer = setTimeout(look, again ? 0 : 1000 * Math.max(wait, SHARE * took));
   }
-  const took = (performance.now() - begun) / 1000;
-  if (session) timer = setTimeout(look, 1000 * Math.max(wait, SHARE * took));
 }
 
 function answered() {
@@ -153,13 +155,16 @@ function missed() {
     tellProblem(byId("gone"), { message: "injector ui does not answer", hint: "it is asked again" });
   } else {
     const seen = answeredAt ? ` What you see is from ${absolute(answeredAt)}.` : "";
-    tellProblem(byId("gone"), { message: `the program has ended.${seen}`, hint: "start `injector ui` again, and open the address that it prints" });
+    tellProblem(byId("gone"), {
+      message: `the program has ended.${seen}`,
+      hint: "start `injector ui` again, and open the address that it prints",
+    });
     showEnded();
   }
   return wait;
 }
 
-// ------------------------------------------------------------------------------------------------------------------ theme
+// ---------------------------------------------------------------------------------------------------- theme
 
 function setUpTheme() {
   const choice = byId("theme");
@@ -185,6 +190,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 byId("sign-out").addEventListener("click", signOut);
 addEventListener("hashchange", onHash);
 document.addEventListener("visibilitychange", look);
+document.addEventListener("refreshed", look);
 setInterval(() => {
   if (!document.hidden) tick();
 }, 1000);

@@ -2,9 +2,24 @@
 
 import * as api from "./api.js";
 import { setUpChart, showHistory } from "./chart.js";
-import { byId, clear, counted, el, icon, keyed, outside, say, setClock, setTime, tell, tellProblem, when, absolute } from "./dom.js";
+import {
+  byId,
+  clear,
+  counted,
+  el,
+  icon,
+  keyed,
+  outside,
+  say,
+  setClock,
+  setTime,
+  tell,
+  tellProblem,
+  when,
+  absolute,
+} from "./dom.js";
 import { countsOf, setUpFiles, showFiles } from "./files.js";
-import { PLUGIN_STATES, holdsBack } from "./states.js";
+import { FILE_STATES, PLUGIN_STATES, holdsBack } from "./states.js";
 
 let last = null; // the last status that a sidecar gave
 let lastAt = 0;
@@ -34,6 +49,7 @@ function showSidecar(answer) {
   byId("sidecar-empty").hidden = answer.configured;
   byId("hero").hidden = !answer.configured;
   if (answer.status) {
+    answer.status.files = answer.status.files.map(known);
     last = answer.status;
     lastAt = answer.at;
   }
@@ -47,6 +63,11 @@ function showSidecar(answer) {
   if (answer.status) showStatus(answer.status, answer.at);
 }
 
+/** A sidecar of another version may have states that this page has no word for. */
+function known(file) {
+  return file.state in FILE_STATES ? file : { ...file, state: "pending" };
+}
+
 /** What is shown is no longer what is: the program that serves the page has ended. */
 export function showEnded() {
   if (last) headline("away", "Last seen", `This is what was seen ${absolute(lastAt)}.`);
@@ -54,7 +75,7 @@ export function showEnded() {
   title("Ended");
 }
 
-// ------------------------------------------------------------------------------------------------------------ headline
+// ---------------------------------------------------------------------------------------------------- headline
 
 function headline(state, text, ...line) {
   byId("hero").dataset.state = state;
@@ -77,12 +98,17 @@ function showHeadline({ status, at }) {
   const counts = countsOf(status.files);
   const back = status.files.filter(holdsBack).length;
   const parts = [counted(counts.all, "file")];
-  for (const state of ["failed", "stale", "pending"]) if (counts[state]) parts.push(`${counts[state].toLocaleString("en")} ${state}`);
+  for (const state of ["failed", "stale", "pending"])
+    if (counts[state]) parts.push(`${counts[state].toLocaleString("en")} ${state}`);
   if (parts.length === 1 && counts.all) parts.push("all as they should be");
   setTime(next, status.nextRefresh, { never: "not by time" });
   setTime(looked, at);
   let state = counts.failed || counts.stale ? "stale" : "ready";
-  let text = counts.failed ? `Ready, ${counted(counts.failed, "file")} failed` : counts.stale ? `Ready, ${counted(counts.stale, "file")} stale` : "Ready";
+  let text = counts.failed
+    ? `Ready, ${counted(counts.failed, "file")} failed`
+    : counts.stale
+      ? `Ready, ${counted(counts.stale, "file")} stale`
+      : "Ready";
   if (!status.ready) {
     state = counts.failed ? "failed" : "pending";
     text = status.started ? "Not ready" : "Starting";
@@ -93,7 +119,13 @@ function showHeadline({ status, at }) {
   const line = byId("subline");
   if (line.dataset.words !== words || !line.contains(next)) {
     line.dataset.words = words;
-    headline(state, text, words, el("span", { class: "meta" }, "next refresh ", next), el("span", { class: "meta" }, "looked ", looked));
+    headline(
+      state,
+      text,
+      words,
+      el("span", { class: "meta" }, "next refresh ", next),
+      el("span", { class: "meta" }, "looked ", looked),
+    );
   } else {
     byId("hero").dataset.state = state;
     byId("headline-icon").setAttribute("href", `#i-${state}`);
@@ -118,7 +150,7 @@ function showStatus(status, at) {
   keyed(byId("notifications"), status.notifications, ({ name, kind }) => `${kind}\0${name}`, makeNotification);
 }
 
-// -------------------------------------------------------------------------------------------------------------- cards
+// ---------------------------------------------------------------------------------------------------- cards
 
 function badge(node, picture, label) {
   if (node.dataset.label === label) return;
@@ -132,7 +164,13 @@ function makePlugin(first) {
   const counts = el("span", {});
   const since = when();
   const error = el("p", { class: "error", hidden: true });
-  const node = el("li", {}, el("div", { class: "card-head" }, outside(first.name, "strong", "name"), state), el("p", { class: "quiet" }, counts, since), error);
+  const node = el(
+    "li",
+    {},
+    el("div", { class: "card-head" }, outside(first.name, "strong", "name"), state),
+    el("p", { class: "quiet" }, counts, since),
+    error,
+  );
   const update = (plugin) => {
     const [label, picture] = PLUGIN_STATES[plugin.state] ?? [plugin.state, "pending"];
     badge(state, picture, label);
@@ -156,7 +194,13 @@ function makeNotification(first) {
   const node = el(
     "li",
     {},
-    el("div", { class: "card-head" }, outside(first.name, "strong", "name"), el("span", { class: "tag" }, outside(first.kind)), state),
+    el(
+      "div",
+      { class: "card-head" },
+      outside(first.name, "strong", "name"),
+      el("span", { class: "tag" }, outside(first.kind)),
+      state,
+    ),
     el("p", { class: "quiet" }, "Last told: ", told, failures),
     error,
   );
@@ -173,7 +217,7 @@ function makeNotification(first) {
   return { node, update };
 }
 
-// ------------------------------------------------------------------------------------------------------------ refresh
+// ---------------------------------------------------------------------------------------------------- refresh
 
 async function refresh() {
   if (refreshing) return;
@@ -186,7 +230,7 @@ async function refresh() {
     const summary = await api.post("/api/sidecar/refresh");
     say(byId("refreshed"), toldOf(summary));
     byId("refreshed").className = summary.failed ? "bad-text" : "";
-    await lookAtSidecar();
+    document.dispatchEvent(new Event("refreshed"));
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
     byId("refreshed").className = "bad-text";

@@ -3,7 +3,10 @@
 /** Of files, the ones that need somebody first. */
 export const FILE_STATES = {
   failed: { label: "Failed", means: "There is no good file, or the settings say that an old one is not good enough." },
-  stale: { label: "Stale", means: "The last good file stands; newer values or a newer template could not be rendered." },
+  stale: {
+    label: "Stale",
+    means: "The last good file stands; newer values or a newer template could not be rendered.",
+  },
   pending: { label: "Pending", means: "Not rendered yet." },
   ready: { label: "Ready", means: "What is published is what should be." },
   removed: { label: "Removed", means: "The template is gone." },

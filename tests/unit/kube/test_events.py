@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,29 @@ def test_a_token_that_does_not_say_is_an_error_with_a_hint(tmp_path: Path, token
     with pytest.raises(ClusterError) as caught:
         own_pod({}, tmp_path)
     assert "POD_NAME" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status", [None, 401, 403, 429, 503])
+async def test_after_days_without_an_api_server_events_are_still_tried(
+    monkeypatch: pytest.MonkeyPatch, status: int | None
+) -> None:
+    """More failures than a float has doublings; and none of these is a reason to leave the news out."""
+    api = Api()
+    api.refusals = [status] * 1100
+    events = PodEvents(
+        EventWriter(api, POD, clock=time.monotonic),  # type: ignore[arg-type]
+        status=lambda: SidecarStatus(started=True),
+        log=Log(Level.INFO, stream=io.StringIO()),
+    )
+    monkeypatch.setattr("injector.app.pod_events._EVERY", 0.0)
+    monkeypatch.setattr("injector.app.pod_events._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(EventWriter, "_take", lambda _: True)
+    task = asyncio.create_task(events.run())
+    try:
+        async with asyncio.timeout(100):
+            while len(api.calls) < 1101:
+                assert not task.done(), task.exception()
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))

@@ -37,8 +37,8 @@ def test_killed_at_any_moment_every_file_is_old_or_new_and_leftovers_are_swept(k
 
 def test_the_next_publish_sweeps_before_it_writes(tmp_path):
     dead = Staging(os.open(tmp_path, os.O_RDONLY))
-    dead.stage(b"secret", 0o600)
-    dead.stage(b"secret", 0o600)
+    for _ in range(2):
+        dead.close(dead.write(b"secret", 0o600)[1])
     assert len(_temporary(tmp_path)) == 2
     os.close(dead._anchor)  # as the kernel does for a killed process
     publish([PublishRequest(tmp_path / "a", b"1")])
@@ -48,11 +48,13 @@ def test_the_next_publish_sweeps_before_it_writes(tmp_path):
 
 def test_the_files_of_a_living_writer_stay(tmp_path):
     living = Staging(os.open(tmp_path, os.O_RDONLY))
-    names = [living.stage(b"1", 0o600), living.stage(b"2", 0o600)]
+    names = [living.write(data, 0o600) for data in (b"1", b"2")]
+    for _, descriptor in names:
+        living.close(descriptor)
     assert sweep(tmp_path) == ()
     assert publish([PublishRequest(tmp_path / "other", b"3")])[0].changed
-    living.switch(names[1], "b")
-    living.switch(names[0], "a")
+    living.switch(names[1][0], "b")
+    living.switch(names[0][0], "a")
     living.discard()
     os.close(living.directory)
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "other"]

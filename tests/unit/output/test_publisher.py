@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -267,6 +268,42 @@ def test_one_call_syncs_each_file_and_each_directory_once(tmp_path, monkeypatch)
     synced.clear()
     publish([PublishRequest(Path(d, n), b"1", root=tmp_path) for d in "xy" for n in "abc"])
     assert synced == []
+
+
+def test_every_file_is_on_disk_before_the_first_takes_its_name(tmp_path, monkeypatch):
+    order = []
+    real = {name: getattr(os, name) for name in ("fsync", "rename")}
+    for name in real:
+        monkeypatch.setattr(os, name, lambda *args, name=name, **kw: (order.append(name), real[name](*args, **kw))[1])
+    publish([PublishRequest(Path(f"f{n}"), b"1", root=tmp_path) for n in range(100)])
+    assert order == ["fsync"] * 100 + ["rename"] * 100 + ["fsync"]
+
+
+def test_one_file_among_many_that_the_disk_refuses_costs_all_and_is_named(tmp_path, monkeypatch):
+    for n in range(20):
+        (tmp_path / f"f{n}").write_bytes(b"old")
+    real = os.fsync
+
+    def refusing(descriptor):
+        if os.fstat(descriptor).st_size == 13:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    with pytest.raises(OutputError, match=r"f13: the disk reports"):
+        publish([PublishRequest(Path(f"f{n}"), b"x" * n, root=tmp_path) for n in range(20)])
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+    assert len(_tree(tmp_path)) == 20
+
+
+def test_where_there_are_no_more_threads_files_are_synced_one_by_one(tmp_path, monkeypatch):
+    def none(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    publish([PublishRequest(Path(f"f{n}"), b"%d" % n, root=tmp_path) for n in range(20)])
+    assert (tmp_path / "f19").read_bytes() == b"19"
+    assert len(_tree(tmp_path)) == 20
 
 
 def test_a_thousand_files_need_few_open_ones(tmp_path):

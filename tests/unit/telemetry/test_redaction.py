@@ -187,3 +187,19 @@ def test_what_a_plugin_has_escaped_already_is_cleaned_too(*, as_json: bool) -> N
     log.info("plugin output", message=json.dumps({"secret": CANARY}))
     assert "mläut" not in stream.getvalue()
     assert "with" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "spelled"),
+    [
+        ("delete\x7fme", json.dumps("delete\x7fme")[1:-1]),  # ASCII, and yet spelled in two ways
+        ("delete\x7fme", "delete\x7fme"),
+        ("äaa", base64.b64encode("äaa".encode()).decode()),  # four bytes, but only three characters
+        ("line\n", base64.b64encode(b"line\n").decode()),
+        ("line\n", base64.b64encode(b"line").decode()),
+    ],
+)
+def test_spellings_that_only_some_values_have_are_masked(value: str, spelled: str) -> None:
+    redactor = Redactor()
+    redactor.add(value.encode())
+    assert redactor.clean(f"[{spelled}]").replace("=", "") == "[***]"

@@ -302,10 +302,79 @@ class TestVariablesWithTokens:
         pod = injected(with_app(a_pod({}), env=copy.deepcopy(self.ENV)), WITH_ENV_FILES)
         assert container(pod, "injector")["args"][1] == "/injector/templates"
 
-    def test_without_file_keys_they_are_refused_by_name(self) -> None:
-        reason = refusal(with_app(a_pod(), env=self.ENV))
+    def test_without_file_keys_a_container_without_a_command_is_refused_and_told_what_to_do(self) -> None:
+        reason = refusal(with_app(a_pod(), env=self.ENV, args=["--port=1"]))
         assert "variable DSN of container app" in reason
-        assert "env: off" in reason
+        assert "names no command" in reason
+        for way in ("(command)", "template-NAME", "`injector exec`", "env: off", "--env-file-key-ref"):
+            assert way in reason
+
+    def test_without_file_keys_the_command_is_started_with_them(self) -> None:
+        before = with_app(a_pod(), env=copy.deepcopy(self.ENV), command=["/app", "$(HOME)"], args=["--port=1"])
+        before["spec"]["containers"].append({"name": "other", "image": "other:1"})
+        pod = injected(before)
+        app, delivery, other = container(pod, "app"), container(pod, "injector-exec"), container(pod, "other")
+        assert [each["name"] for each in pod["spec"]["initContainers"]] == ["injector-exec", "injector"]
+        exec_ = "/injector/exec"
+        assert app["command"] == [
+            *(f"{exec_}/loader", "--library-path", f"{exec_}/lib", f"{exec_}/python3", "-I", "-S", "-B", "-X", "utf8"),
+            *(f"{exec_}/run.py", "/config/injector-env/app", "DSN", "--", "/app", "$(HOME)"),
+        ]
+        assert (app["args"], app["env"]) == (["--port=1"], self.ENV)
+        assert {"name": "injector-exec", "mountPath": exec_, "readOnly": True} in app["volumeMounts"]
+        assert pod["metadata"]["annotations"][f"{D}generated-env-0"] == self.ENV[1]["value"], "the value alone"
+        assert "command" not in other
+        assert "injector-exec" not in {mount["name"] for mount in other["volumeMounts"]}
+        # It asks no store: it has no credentials, and none of the volumes but its own.
+        assert delivery["args"] == ["deliver", exec_]
+        assert {mount["name"] for mount in delivery["volumeMounts"]} == {"injector-exec", "injector-scratch"}
+        (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == "injector-exec"]
+        assert volume["emptyDir"] == {"sizeLimit": "128Mi"}
+        assert not patch_of(ask(pod)), "asked again, nothing is added"
+
+    def test_the_delivery_has_no_identity(self) -> None:
+        env = [*IRSA, {"name": "A", "value": "AWSPARAMSTR:///x"}]
+        pod = injected(with_app(a_pod(), env=env, command=["/app"]))
+        assert "AWS_ROLE_ARN" in variables(container(pod, "injector"))
+        assert "AWS_ROLE_ARN" not in variables(container(pod, "injector-exec"))
+
+    def test_a_quote_is_no_matter_for_a_command_that_is_started(self) -> None:
+        env = [{"name": "A", "value": "it's AWSPARAMSTR:///x"}]
+        pod = injected(with_app(a_pod(), env=env, command=["/app"]))
+        assert pod["metadata"]["annotations"][f"{D}generated-env-0"] == "it's AWSPARAMSTR:///x"
+
+    def test_init_first_keeps_the_program_before_who_needs_it(self) -> None:
+        migrate = {
+            "name": "migrate",
+            "image": "m",
+            "command": ["/m"],
+            "env": [{"name": "A", "value": "AWSPARAMSTR:///x"}],
+        }
+        wishes = annotated(templates="shop", init_first="true", containers="migrate,app")
+        pod = injected(a_pod(wishes, initContainers=[migrate]))
+        assert [each["name"] for each in pod["spec"]["initContainers"]] == ["injector-exec", "injector", "migrate"]
+        assert container(pod, "migrate")["command"][-1] == "/m"
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"command": ["/app", "$(A)"]}, "$(A) would be the text of its token"),
+            ({"command": ["/app"], "args": ["--a=$(A)"]}, "$(A) would be the text of its token"),
+            ({"command": ["/app"], "env": [{"name": "B", "value": "x$(A)"}]}, "$(A) would be the text of its token"),
+            ({"command": ["/app"], "env": [{"name": "LD_PRELOAD", "value": "/x.so"}]}, "LD_PRELOAD would be loaded"),
+            (
+                {"command": ["/app"], "volumeMounts": [{"name": "x", "mountPath": "/injector/exec/lib"}]},
+                "something mounted at /injector/exec",
+            ),
+        ],
+    )
+    def test_what_would_not_work_is_refused(self, fields: dict[str, Any], reason: str) -> None:
+        env = [{"name": "A", "value": "AWSPARAMSTR:///x"}, *fields.pop("env", [])]
+        assert reason in refusal(with_app(a_pod(), env=env, **fields))
+
+    def test_that_probes_see_the_tokens_text_is_a_warning(self) -> None:
+        reply = ask(with_app(a_pod(), env=copy.deepcopy(self.ENV), command=["/app"]))
+        assert any("probes and exec" in warning for warning in response_of(reply)["warnings"])
 
     def test_off_leaves_them_alone(self) -> None:
         wishes = annotated(templates="shop", env="off")
