@@ -347,7 +347,8 @@ def test_the_list_of_a_base_has_its_system_and_its_packages(tmp_path: Path) -> N
         "usr/bin/python3.11": "ELF\0a 3.11\0Python-3.11.2\0",
         "var/lib/dpkg/status": (
             "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9+deb12u14\n\n"
-            "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n"
+            "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n"
+            "Package: half\nStatus: install ok half-installed\nArchitecture: all\nVersion: 1\n"
         ),
         "var/lib/dpkg/status.d/tzdata": "Package: tzdata\nVersion: 2026a-0\nArchitecture: all\n",
         "var/lib/dpkg/status.d/tzdata.md5sums": "no paragraph",

@@ -109,7 +109,7 @@ def _debian_packages(root: Path, system: str) -> list[dict[str, Any]]:
     found = []
     for paragraph in re.split(r"\n\n+", "\n\n".join(texts)):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
-        if {"Package", "Version"} <= fields.keys() and fields.get("Status", "installed").endswith("installed"):
+        if {"Package", "Version"} <= fields.keys() and fields.get("Status", " installed").endswith(" installed"):
             component = _component(
                 "library", fields["Package"], fields["Version"], f"pkg:deb/{system}/{fields['Package']}"
             )
