@@ -1,7 +1,8 @@
 """
 What injection costs on a cluster: `python -m benchmarks.cluster`, which is no part of `make bench`.
 
-Needs E2E_KUBECONFIG, kubectl and helm on PATH, and E2E_IMAGE, our image, in the cluster. Measured: `helm install` to
+Needs E2E_KUBECONFIG, kubectl and helm on PATH, and E2E_IMAGE, our image, in the cluster: as it is with
+`E2E_COMMAND=".venv/bin/python -m benchmarks.cluster" make e2e`. Measured: `helm install` to
 the first injected pod that is ready; the time from creating a pod to its application's container running, with and
 without the sidecar, in turns; memory and CPU of the sidecar in a quiet time, from its cgroup and its process.
 """

@@ -104,6 +104,7 @@ def record(cluster: Cluster, image: str, transcript: Transcript) -> None:
     values = f"--set image.repository={name} --set image.tag={tag}"
     transcript.show(f"{chart} {values}", as_typed=f"{chart.replace(str(ROOT) + '/', '')} {values}", keep="^STATUS")
     transcript.show("kubectl create configmap shop-templates --from-file=app.json")
+    until(lambda: own.kubectl("apply", "--dry-run=server", "-f", f"{transcript.directory}/shop.yaml"), what="admission")
     transcript.show("kubectl apply -f shop.yaml")
     transcript.show("kubectl wait pod/shop --for=condition=Ready --timeout=90s")
     transcript.show("kubectl get pod shop")
@@ -161,7 +162,10 @@ def record(cluster: Cluster, image: str, transcript: Transcript) -> None:
     transcript.show("kubectl apply -f shop.yaml")
     transcript.show("kubectl -n injector-system scale deployment/injector --replicas=2")
     cluster.within("injector-system").kubectl("rollout", "status", "deployment/injector", "--timeout=120s")
-    later = elapsed(lambda: own.kubectl("apply", "-f", f"{transcript.directory}/shop.yaml"), "its return")
+    until(
+        lambda: own.kubectl("apply", "--dry-run=server", "-f", f"{transcript.directory}/shop.yaml"), what="its return"
+    )
+    transcript.show("kubectl apply -f shop.yaml")
     transcript.show("kubectl wait pod/shop --for=condition=Ready --timeout=90s")
 
 
