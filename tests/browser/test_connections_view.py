@@ -11,7 +11,7 @@ from browser.sidecar import install_plugin, write
 from browser.user import User
 from tools.ui_in_browser import Page, eventually
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one Chromium: CI has two cores
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium for all, where xdist keeps groups together
 CANARY = "canary-4711-of-a-secret"
 # Everything that a page keeps: markup, what inputs hold, storages, what was asked for and when, the window's own names.
 EVERYTHING = """

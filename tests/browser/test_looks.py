@@ -14,7 +14,7 @@ from tools.ui_in_browser import Page, emulate, eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one Chromium: CI has two cores
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium for all, where xdist keeps groups together
 INTERACTIVE = (
     "button",
     "link",

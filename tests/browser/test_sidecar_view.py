@@ -8,7 +8,7 @@ from browser.sidecar import Sidecar, install_plugin, write
 from browser.user import User
 from tools.ui_in_browser import Page, eventually
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one Chromium: CI has two cores
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium for all, where xdist keeps groups together
 MARKUP = "<img src=x onerror=window.broken=1>.conf"
 TURNED = "invoice-\u202egpj.conf"
 

@@ -7,7 +7,7 @@ import pytest
 from browser.user import User
 from tools.ui_in_browser import Page
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one Chromium: CI has two cores
+pytestmark = pytest.mark.xdist_group("browser")  # one Chromium for all, where xdist keeps groups together
 
 
 @pytest.fixture
