@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds that a test waits for what a cluster does: an API call, an image, a pod. Machines are loaded."""
 
 

@@ -165,7 +165,7 @@ def test_certificates_are_rotated_under_load_and_no_pod_is_refused(
         webhook.kubectl("patch", "secret", secret()["metadata"]["name"], "--type=merge", "-p", '{"data": null}')
         until(admitted_again, what="the new authority to be trusted", seconds=60)
         thread.start()
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while len(seen) < 4 and time.monotonic() < end:
             seen.add(serving())
             time.sleep(0.3)
@@ -185,7 +185,10 @@ def test_a_job_with_the_injected_sidecar_completes(
     store.put(shop__db="one")
     template = shop(image, "print('first:', open('/config/app.json').read())", **{"template-app.json": TEMPLATE})
     template = template["spec"]["template"]
-    template["spec"]["restartPolicy"] = "Never"
+    template["spec"] |= {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+    }  # an end by itself, under load too
     namespace.apply(
         {
             "apiVersion": "batch/v1",

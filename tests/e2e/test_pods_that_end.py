@@ -35,8 +35,11 @@ while True:
 KILL = """
 import os, pathlib, signal
 for path in pathlib.Path("/proc").glob("[0-9]*"):
-    if path.joinpath("comm").read_text().strip() == "injector":
-        os.kill(int(path.name), signal.SIGKILL)
+    try:
+        if path.joinpath("comm").read_text().strip() == "injector":
+            os.kill(int(path.name), signal.SIGKILL)
+    except OSError:
+        pass  # it has ended meanwhile
 """
 # Files in memory are charged to who writes them, and no end of a process frees them: the kernel ends the larger ones
 # first, which this is not, until the sidecar itself goes.

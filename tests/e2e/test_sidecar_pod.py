@@ -132,6 +132,7 @@ def test_a_job_with_a_native_sidecar_completes(namespace: Cluster, store: Store,
     store.put(shop__db="one")
     job = manifests.app(image, 'assert "one" in open("/config/app.json").read()')
     spec = manifests.pod("templates", [job], init=[manifests.sidecar(image)], restartPolicy="Never")
+    spec["terminationGracePeriodSeconds"] = 30  # an end by itself, under load too
     namespace.apply(
         manifests.config_map("templates", app__json=TEMPLATE),
         {
