@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
@@ -251,3 +252,18 @@ def test_the_bill_of_materials_has_what_is_installed_and_no_more() -> None:
     assert names["pytest"]["purl"] == f"pkg:pypi/pytest@{pytest.__version__}"
     assert "kube-config-injector" not in names
     assert len({component["bom-ref"] for component in found["components"]}) == len(found["components"])
+
+
+def test_a_dependency_that_a_cache_has_changed_is_not_built_in(tmp_path: Path) -> None:
+    authorities = tmp_path / "certifi" / "cacert.pem"
+    authorities.parent.mkdir()
+    authorities.write_bytes(b"one")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"one").digest()).rstrip(b"=").decode()
+    record = tmp_path / "certifi-1.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: certifi\nVersion: 1\n")
+    (record / "RECORD").write_text(f"certifi/cacert.pem,sha256={digest},3\ncertifi-1.dist-info/RECORD,,\n")
+    tree.check_installed(tmp_path)
+    authorities.write_bytes(b"one and that of a proxy")
+    with pytest.raises(tree.BuildError, match=r"certifi/cacert\.pem is not as certifi brings it"):
+        tree.check_installed(tmp_path)

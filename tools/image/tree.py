@@ -7,6 +7,8 @@ cached, and each start, each probe would compile hundreds of modules anew.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +63,7 @@ def dependencies(into: Path, python: Python, stdlib: Path | None, *, has_certifi
     home = python.executable.rpartition("/")[0]
     (prefix / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n", encoding="utf-8")
     _install(packages)
+    check_installed(packages)
     _leave_out(packages)
     if not has_certificates:
         _certificates(packages, into)
@@ -135,6 +139,26 @@ def _install(packages: Path) -> None:
     else:
         raise BuildError("neither uv nor pip is there to install the dependencies: run `make install`")
     _run([*command, *common, "-r", str(REQUIREMENTS)], "the dependencies could not be installed")
+
+
+def check_installed(packages: Path) -> None:
+    """
+    Compares every file of the distributions in *packages* with its checksum in RECORD, which came in the wheel.
+
+    Requirements have checksums of wheels, but an installer's cache holds files, and others have written to such.
+    Raises BuildError naming the first file that is another.
+    """
+    for distribution in distributions(path=[str(packages)]):
+        for file in distribution.files or ():
+            path = Path(str(file.locate()))
+            if file.hash is None or file.hash.mode != "sha256" or not path.is_file():
+                continue
+            digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+            if digest != file.hash.value:
+                name = distribution.metadata["Name"]
+                raise BuildError(
+                    f"{file} is not as {name} brings it: empty the installer's cache (uv cache clean {name})"
+                )
 
 
 def _build_wheel(directory: Path) -> Path:
