@@ -107,7 +107,8 @@ browser: ## Chromium and chromedriver (Debian's), for the tests of `injector ui`
 
 e2e: install ## tests on a cluster: that of E2E_KUBECONFIG, or a node that is started for them (tests/e2e/run.sh)
 	@$(BIN)/python -m tools.fetch_crds > /dev/null || echo "other projects' kinds: their tests will be skipped" >&2
-	@tests/e2e/run.sh
+	@tests/e2e/run.sh || { code=$$?; [ $$code -eq 124 ] && [ -n "$$E2E_OPTIONAL" ] || exit $$code; \
+	  echo "make e2e: the time was over, the cluster tests were NOT run to their end" >&2; }
 
 lock: install ## pin the dependencies anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -111,6 +111,8 @@ def test_failing_tests_are_a_failure_and_the_node_is_taken_down(script: Script) 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_is_answered_at_once_and_leaves_nothing(script: Script, number: signal.Signals, code: int) -> None:
     running = script.record.with_name("running")
+    if signal.getsignal(number) is signal.SIG_IGN:  # as below nohup; a shell cannot trap what it was told to ignore
+        signal.signal(number, signal.SIG_DFL)
     process = script.start(E2E_COMMAND='echo $$ > "$RUNNING.new"; mv "$RUNNING.new" "$RUNNING"; exec sleep 600',
                            RUNNING=str(running))  # fmt: skip
     try:
