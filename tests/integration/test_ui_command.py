@@ -473,16 +473,18 @@ def test_a_sidecar_is_shown_refreshed_lost_and_found_again_with_its_past(tmp_pat
             found = ui.ask("GET", "/api/sidecar")
             (file,) = found.json["status"]["files"]
             assert (file["template"], file["state"]) == ("templates/a.conf", "ready")
+            past = lambda: ui.ask("GET", "/api/history").json["samples"]  # noqa: E731
+            until(lambda: any(each["ready"] for each in past()), "a look before the refresh")
             (tmp_path / "value").write_text(f"{CANARY}-2")
             refreshed = ui.ask("POST", "/api/sidecar/refresh")
             assert (refreshed.status, refreshed.json["files"], refreshed.json["failed"]) == (200, 1, 0)
             assert (tmp_path / "out" / "a.conf").read_text() == f"a={CANARY}-2"
-            past = lambda: ui.ask("GET", "/api/history").json["samples"]  # noqa: E731
             until(lambda: any(each["rendered"] == 1 for each in past()), "the refresh in the past")
             seen += found.body + refreshed.body + ui.ask("GET", "/api/history").body
         gone = until(lambda: reachable(ui, False), "the loss")
         assert gone["status"] is None
         assert gone["error"]["code"] == "sidecar-no-answer"
+        until(lambda: not past()[-1]["reachable"], "a sample of the loss")
         with running_sidecar(tmp_path, control):  # with another token
             until(lambda: reachable(ui, True), "the sidecar that came back")
             until(lambda: past()[-1]["reachable"], "a sample of it")
